@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` and `make test`. Everything they need is set up in .venv.
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.PHONY: setup demo test lint lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: .venv/ready
+.venv/ready: requirements/dev.txt pyproject.toml scripts/setup
+	@sh scripts/setup
+
+demo: setup  ## watch a real app being updated while it serves, and saved from bad releases
+	@$(BIN)/surefoot demo
+
+test: setup  ## every test
+	@$(BIN)/pytest -n 2 --dist worksteal
+
+lint: setup  ## ruff, mypy strict, shellcheck, import-linter
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/shellcheck src/surefoot/supervisor.sh scripts/* .ci/run
+	@$(BIN)/lint-imports --no-cache
+
+lock: setup  ## resolve our own dependencies again, with hashes
+	@$(BIN)/uv pip compile pyproject.toml --extra engine --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-package surefoot \
+		--custom-compile-command 'make lock' --upgrade --quiet --output-file requirements/dev.txt
+
+clean:  ## remove what setup made
+	rm -rf .venv

@@ -1,0 +1,283 @@
+"""The engine: started by the supervisor to do one thing, and then it ends.
+
+It takes up a request, resumes what a crash has interrupted, and watches a release after its
+commit. It is the only writer of the lock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from surefoot.databases import backups, sqlite
+from surefoot.errors import DamagedError, ExitCode, RefusedError, SurefootError
+from surefoot.health.judge import Standing
+from surefoot.releases.git import GitSource
+from surefoot.update import machine, requests
+from surefoot.update.local import LocalHost
+from surefoot.update.lock import Update, new_id, only_engine
+from surefoot.update.requests import Request
+from surefoot.update.states import State
+
+if TYPE_CHECKING:
+    from surefoot.config import Config
+    from surefoot.control import Processes
+    from surefoot.home import Home
+
+SOON = timedelta(minutes=15)
+"""A release that crashes again and again within this time of its commit goes back."""
+MAX_ABANDONED = 3
+"""How often the schedule tries a release that cannot be staged."""
+
+EXIT_CODES = {
+    State.COMMITTED: ExitCode.OK,
+    State.ABANDONED: ExitCode.ABANDONED,
+    State.ROLLED_BACK: ExitCode.ROLLED_BACK,
+    State.BROKEN: ExitCode.BROKEN,
+}
+
+
+class _AnsweredError(SurefootError):
+    """The request is answered without an update."""
+
+    def __init__(self, event: str, text: str, code: ExitCode) -> None:
+        super().__init__(text)
+        self.event = event
+        self.code = code
+
+
+@dataclass
+class Engine:
+    """Works in one home, for the supervisor at the other end of `processes`."""
+
+    home: Home
+    config: Config
+    processes: Processes
+    host: LocalHost = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.host = LocalHost(self.home, self.config, self.processes)
+
+    def update(self, *, auto: bool = False) -> ExitCode:
+        """Takes up the request that waits; without one, looks for the newest release."""
+        with only_engine(self.home):
+            request = requests.waiting(self.home)
+            if request is None:
+                installed = self.host.store.current_id() is not None
+                request = Request(origin="schedule" if auto or installed else "install")
+            return self._take_up(request)
+
+    def resume(self) -> ExitCode:
+        """Carries on, or puts back, what was interrupted."""
+        with only_engine(self.home):
+            try:
+                update = self.host.lock.read()
+            except DamagedError as error:
+                update = self._without_lock(error)
+            if update is None:
+                return ExitCode.OK
+            if update.state is State.BROKEN:
+                return ExitCode.BROKEN
+            self.host.tell(update, "resumed", f"Resumed in state `{update.state}`.")
+            if update.state is State.REQUESTED and update.from_ is not None:
+                self.processes.run()  # the old release serves while the new one is staged
+            return self._carry(update)
+
+    def crashed(self) -> ExitCode:
+        """Called when the app crashes again and again: goes back if its commit was recent."""
+        with only_engine(self.home):
+            commits = self.host.store.ledger().commits
+            current = self.host.store.current_id()
+            recent = [c for c in commits if datetime.now(UTC) - c.at < SOON]
+            if not recent or recent[-1].release != current or self.host.lock.read() is not None:
+                return ExitCode.OK
+            return self._go_back(f"Release {current} crashes again and again.")
+
+    def _take_up(self, request: Request) -> ExitCode:
+        try:
+            update = self._begin(request)
+        except SurefootError as error:
+            return self._answer(request, error)
+        self.host.tell(
+            update,
+            "requested",
+            f"{update.kind.capitalize()}: {update.from_ or 'nothing'} to {update.to}.",
+            **{"from": update.from_, "to": update.to, "ref": update.ref, "kind": update.kind},
+        )
+        requests.withdraw(self.home, request)
+        return self._carry(update)
+
+    def _answer(self, request: Request, error: SurefootError) -> ExitCode:
+        event, code = "abandoned", error.exit_code
+        if isinstance(error, _AnsweredError):
+            event, code = error.event, error.code
+        elif isinstance(error, RefusedError):
+            event = "refused"
+        if request.origin != "schedule" or event == "abandoned":
+            self.host.history.append(
+                request.id, event, str(error), lasting=True, reason=str(error), output=error.output
+            )
+        requests.withdraw(self.home, request)
+        return code
+
+    def _begin(self, request: Request) -> Update:
+        """Finds out what is asked for and writes the lock: from here on it is not forgotten."""
+        in_flight = self._in_flight()
+        if in_flight is not None:
+            if in_flight.state is State.BROKEN and request.kind == "rollback":
+                update = msgspec.structs.replace(in_flight, id=request.id)
+                return machine.retry_rollback(update, self.host)
+            raise RefusedError(
+                f"Another update is in flight (state `{in_flight.state}`).",
+                next_step="See it with `surefoot status`."
+                if in_flight.state is not State.BROKEN
+                else "A person is needed: read `surefoot status`, mend the cause, and try again "
+                "with `surefoot rollback`.",
+            )
+        update = self._aimed(request)
+        update = msgspec.structs.replace(
+            update, from_=self.host.store.current_id(), token=secrets.token_urlsafe(24)
+        )
+        self.host.save(update)
+        return update
+
+    def _in_flight(self) -> Update | None:
+        try:
+            return self.host.lock.read()
+        except DamagedError as error:
+            raise RefusedError(error.message, next_step="Restart `surefoot run`.") from None
+
+    def _aimed(self, request: Request) -> Update:
+        """The update that a request means, with its release; nothing is written."""
+        update = request.begin()
+        store = self.host.store
+        current = store.current_id()
+        if request.kind == "restore":
+            return self._aimed_at_backup(update)
+        if request.kind == "rollback":
+            wanted = request.ref or store.ledger().previous(current)
+            if wanted is None:
+                raise RefusedError(
+                    "There is no release before the current one.",
+                    next_step="`surefoot releases` lists what is there.",
+                )
+            known = store.find(wanted)
+            if known is not None:
+                update = msgspec.structs.replace(
+                    update, ref=known.ref, to=known.id, commit=known.commit
+                )
+                return self._not_current(update, current)
+            update = msgspec.structs.replace(update, ref=wanted)
+        found = GitSource(self.home.mirror, self.config.source).resolve(update.ref)
+        update = msgspec.structs.replace(
+            update, ref=found.ref, to=found.commit[:12], commit=found.commit
+        )
+        if request.kind == "update":
+            self._check_wanted(request, update, current)
+        return self._not_current(update, current)
+
+    def _not_current(self, update: Update, current: str | None) -> Update:
+        if update.to == current:
+            raise _AnsweredError(
+                "up_to_date", f"Release {current} ({update.ref}) is in use already.", ExitCode.OK
+            )
+        return update
+
+    def _check_wanted(self, request: Request, update: Update, current: str | None) -> None:
+        """A release that failed is not tried again, unless it is asked for by name."""
+        ledger = self.host.store.ledger()
+        release = update.to or ""
+        denied = ledger.denied.get(release)
+        if denied and request.ref is None and release != current:
+            raise _AnsweredError(
+                "refused",
+                f"Release {release} ({update.ref}) was rolled back and is not tried again by "
+                f"itself: {denied.reason} To try it all the same: "
+                f"`surefoot update --to {update.ref}`.",
+                ExitCode.REFUSED,
+            )
+        if request.origin == "schedule" and ledger.abandoned.get(release, 0) >= MAX_ABANDONED:
+            raise _AnsweredError(
+                "refused",
+                f"Release {release} could not be staged {MAX_ABANDONED} times.",
+                ExitCode.REFUSED,
+            )
+
+    def _aimed_at_backup(self, update: Update) -> Update:
+        found = backups.get(self.home.backups, update.backup or "")
+        backups.verify(found)
+        current = self.host.store.current_id()
+        target = current
+        if update.ref is not None:  # together with the release that it belongs to
+            release = self.host.store.find(found.release)
+            if release is None:
+                raise RefusedError(
+                    f"Release {found.release}, which the backup belongs to, is not on disk.",
+                    next_step=f"Fetch it first: `surefoot rollback {found.release}`.",
+                )
+            target = release.id
+        path = self.config.database[found.database].path(self.home.root)
+        if target == current and path.exists() and sqlite.schema_of(path) != found.schema:
+            raise RefusedError(
+                f"The backup has the schema of release {found.release}, which is not the one that "
+                "is in use. Nothing was changed.",
+                next_step="Bring that release back with it: add `--with-release`.",
+            )
+        return msgspec.structs.replace(update, to=target)
+
+    def _without_lock(self, error: DamagedError) -> Update | None:
+        aside = self.host.lock.keep_aside()
+        why = f"{error.message} It is kept as {aside.name}."
+        update = self.host.reconstructed(why)
+        identity = update.id if update else new_id()
+        self.host.history.append(identity, "lock_damaged", why, lasting=True)
+        if update is not None:
+            self.host.save(update)
+        return update
+
+    def _carry(self, update: Update) -> ExitCode:
+        update = machine.carry(update, self.host)
+        if update.state is State.BROKEN:
+            self.host.history.append_once(
+                update.id,
+                "broken",
+                f"Broken, a person is needed: {update.reason} What is known is kept; the app is "
+                "not started, to protect its data. Mend the cause, then `surefoot rollback`.",
+                reason=update.reason,
+                output=update.output,
+            )
+        if update.state is State.COMMITTED and update.kind == "update":
+            return self._watch(update)
+        return EXIT_CODES[update.state]
+
+    def _watch(self, update: Update) -> ExitCode:
+        """Past the commit: a release that fails now goes back where the schema allows it."""
+        verdict = self.host.judging().watch(
+            self.config.health.watch_s, lambda: requests.waiting(self.home) is not None
+        )
+        if verdict.standing is Standing.UNHEALTHY:
+            return self._go_back(verdict.reason)
+        request = requests.waiting(self.home)
+        return self._take_up(request) if request else EXIT_CODES[update.state]
+
+    def _go_back(self, reason: str) -> ExitCode:
+        current = self.host.store.current_id()
+        previous = self.host.store.ledger().previous(current)
+        identity = new_id()
+        if previous is None:
+            self.host.history.append(
+                identity, "held", f"{reason} There is no release to go back to.", lasting=True
+            )
+            return ExitCode.FAILED
+        request = Request(id=identity, kind="rollback", origin="watch", ref=previous)
+        try:
+            update = msgspec.structs.replace(self._begin(request), reason=reason)
+        except SurefootError as error:
+            return self._answer(request, error)
+        self.host.save(update)
+        self.host.tell(update, "requested", f"Going back to release {previous}: {reason}")
+        return self._carry(update)

@@ -1,0 +1,107 @@
+"""The audit trail: one line per event in `data/update_history.jsonl`, append-only.
+
+A line that a crash has torn is skipped when read and ended when written after.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from surefoot import durable
+from surefoot.errors import SurefootError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from surefoot.home import Home
+
+# With one of these an update ends.
+FINAL = frozenset({"committed", "abandoned", "rolled_back", "broken", "up_to_date", "refused"})
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened to an update."""
+
+    at: datetime
+    update: str
+    event: str
+    text: str = ""
+    """The same in a sentence, for people."""
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class History:
+    """Appends to, and reads, the history of one home."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.history
+
+    def append(
+        self, update: str, event: str, text: str = "", *, lasting: bool = False, **facts: Any
+    ) -> Event:
+        """Adds a line; with `lasting` it is on the disk when this returns."""
+        entry = Event(at=datetime.now(UTC), update=update, event=event, text=text, facts=facts)
+        durable.make_folder(self._path.parent)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            line = msgspec.json.encode(entry) + b"\n"
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            os.write(descriptor, line)
+            if lasting:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return entry
+
+    def append_once(self, update: str, event: str, text: str = "", **facts: Any) -> None:
+        """Adds a lasting line unless this update already has this event: safe to repeat."""
+        if not any(e.update == update and e.event == event for e in self.read()):
+            self.append(update, event, text, lasting=True, **facts)
+
+    def read(self, offset: int = 0) -> Iterator[Event]:
+        """Every event that can be read, oldest first, from a byte offset on."""
+        for event, _ in self.follow(offset):
+            yield event
+
+    def follow(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
+        """Events with the offset behind each, for a reader that comes back for more."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SurefootError(f"The history {self._path} cannot be read: {error}.") from None
+        with file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                event = _decoded(line)
+                if event is not None:
+                    yield event, offset
+
+    def size(self) -> int:
+        """Where the next event will begin."""
+        return _size(self._path)
+
+
+def _decoded(line: bytes) -> Event | None:
+    try:
+        return msgspec.json.decode(line, type=Event)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,135 @@
+"""The lock: the journal of the update in flight, in `data/UPDATE_LOCK.json`.
+
+It names the last state that is durably done. It is replaced as a whole, by one rename, and never
+guessed at: one that cannot be read is kept aside.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from surefoot import durable
+from surefoot.errors import DamagedError, RefusedError
+from surefoot.update.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from surefoot.home import Home
+
+SCHEMA = 1
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """One transaction that takes the app from one release to another."""
+
+    id: str
+    state: State = State.REQUESTED
+    schema: int = SCHEMA
+    kind: str = "update"
+    """`update`, `rollback` or `restore`."""
+    origin: str = "cli"
+    """Who asked: `cli`, `app`, `schedule`, `watch` or `install`."""
+    ref: str | None = None
+    """What was asked for: a branch, a tag, a commit; None for the newest."""
+    backup: str | None = None
+    """The backup that is put in place of the database (`restore`)."""
+    from_: str | None = None
+    to: str | None = None
+    commit: str = ""
+    """The full commit id of the release that is gone to."""
+    token: str = ""
+    """Lets the prober, and nobody else, past the gate."""
+    reason: str = ""
+    """Why it did not come to a commit."""
+    output: str = ""
+    """The end of what the failed command printed."""
+    attempts: dict[str, int] = msgspec.field(default_factory=dict)
+    pending: list[str] = msgspec.field(default_factory=list)
+    """The databases that the release migrates; known before any of its code has run."""
+    snapshots: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    healthy: bool = True
+    """Whether the release that serves at the end was found healthy."""
+    durations: dict[str, float] = msgspec.field(default_factory=dict)
+    """Seconds spent in each step."""
+    requested_at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    since: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    """When the gate closed, or the state was entered."""
+
+
+def new_id() -> str:
+    """A name for an update: sortable by time, and never the same twice."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+class Lock:
+    """Reads and writes the lock of one home. Only the engine writes."""
+
+    def __init__(self, home: Home) -> None:
+        self._path = home.lock
+
+    def read(self) -> Update | None:
+        """The update in flight; None without a lock. Raises DamagedError if it cannot be read."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._damaged(str(error)) from None
+        try:
+            update = msgspec.json.decode(content, type=Update)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._damaged(str(error)) from None
+        if update.schema != SCHEMA:
+            raise self._damaged(f"it has schema {update.schema}, this Surefoot writes {SCHEMA}")
+        return update
+
+    def save(self, update: Update) -> None:
+        """Makes this the durable truth."""
+        durable.write(self._path, msgspec.json.encode(update), mode=0o600)
+
+    def forget(self) -> None:
+        """Ends the transaction: the lock is gone for good."""
+        durable.remove(self._path)
+
+    def keep_aside(self) -> Path:
+        """Moves a lock that cannot be read out of the way; returns where it is now."""
+        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
+        self._path.rename(aside)
+        durable.sync_folder(self._path.parent)
+        return aside
+
+    def _damaged(self, why: str) -> DamagedError:
+        return DamagedError(
+            f"The lock {self._path} cannot be read: {why}.",
+            next_step="The next start keeps it aside and works out the state from the disk.",
+        )
+
+
+@contextmanager
+def only_engine(home: Home) -> Iterator[None]:
+    """Holds the right to change anything. A dead holder never blocks.
+
+    Raises RefusedError while another engine holds it.
+    """
+    durable.make_folder(home.releases)
+    descriptor = os.open(home.releases, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                "Another update is in flight.", next_step="See it with `surefoot status`."
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""Asking for an update: one request at a time, in `run/request.json`.
+
+Clients write it and wake the supervisor; the engine takes it up. Whoever comes second is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from surefoot.errors import NotRunningError, RefusedError
+from surefoot.update.lock import Update, new_id
+
+if TYPE_CHECKING:
+    from surefoot.home import Home
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client asks for."""
+
+    id: str = msgspec.field(default_factory=new_id)
+    kind: str = "update"
+    origin: str = "cli"
+    ref: str | None = None
+    """A branch, tag or commit; for a rollback a release, None for the one before."""
+    backup: str | None = None
+
+    def begin(self) -> Update:
+        return Update(
+            id=self.id, kind=self.kind, origin=self.origin, ref=self.ref, backup=self.backup
+        )
+
+
+def put(home: Home, request: Request) -> None:
+    """Leaves a request. Raises RefusedError if one is waiting already."""
+    temporary = home.request.with_name(f"request-{request.id}.new")
+    try:
+        temporary.write_bytes(msgspec.json.encode(request))
+    except FileNotFoundError:
+        raise NotRunningError(
+            f"The app in {home.root} does not run under Surefoot.",
+            next_step="Start it with `surefoot run`.",
+        ) from None
+    try:
+        os.link(temporary, home.request)  # fails where a request is waiting; never half written
+    except FileExistsError:
+        raise RefusedError(
+            "Another request is waiting already.", next_step="See it with `surefoot status`."
+        ) from None
+    finally:
+        temporary.unlink()
+
+
+def waiting(home: Home) -> Request | None:
+    """The request that waits; None if there is none, or none that can be read."""
+    try:
+        return msgspec.json.decode(home.request.read_bytes(), type=Request)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def withdraw(home: Home, request: Request) -> None:
+    """Removes a request: it has been taken up (the lock says so), answered, or is not wanted."""
+    found = waiting(home)
+    if found is None or found.id == request.id:
+        home.request.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""Staging: everything slow, while the old release serves. Failing here costs no downtime."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from surefoot.databases import backups, migrations, sqlite
+from surefoot.errors import DatabaseError, StageError
+from surefoot.releases import environment, processes
+from surefoot.releases.git import Candidate, GitSource
+from surefoot.releases.store import Release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from surefoot.config import Config
+    from surefoot.home import Home
+    from surefoot.releases.store import Store
+    from surefoot.update.lock import Update
+
+RESERVE_BYTES = 64 * 1024 * 1024
+"""Room that must be left over when everything is on the disk."""
+FIRST_ENVIRONMENT_BYTES = 200 * 1024 * 1024
+"""What an environment is taken to need while there is none to measure."""
+
+
+@dataclass
+class Staging:
+    """Makes one release ready in `home`."""
+
+    home: Home
+    config: Config
+    store: Store
+    tell: Callable[[str, str], None]
+    """Takes an event's name and its sentence."""
+
+    def stage(self, update: Update) -> None:
+        """Leaves the release of this update whole on disk, and a backup of every database."""
+        self._check_room()
+        if update.kind != "restore":
+            release = self._whole(update) or self._make(update)
+            self._check_schema(update, release)
+        self._back_up(update)
+
+    def _whole(self, update: Update) -> Release | None:
+        """The release, if it is on disk with its environment; its process scripts made anew."""
+        release = self.store.get(update.to or "")
+        if release is None or not self._has_environment(release):
+            return None
+        processes.write_processes(self.store.folder(release.id), self.home, self.config)
+        self.tell("built", f"Release {release.id} is on disk already.")
+        return release
+
+    def _has_environment(self, release: Release) -> bool:
+        return environment.is_whole(self.home.environments, release.environment)
+
+    def _make(self, update: Update) -> Release:
+        candidate = Candidate(ref=update.ref or "", commit=update.commit)
+        source = GitSource(self.home.mirror, self.config.source)
+        source.fetch(candidate, lambda text: self.tell("fetching", text))
+        self.tell(
+            "fetched", f"Fetched {update.ref or 'the newest release'} ({update.commit[:12]})."
+        )
+        folder = self.store.staging(update.to or "")
+        code = folder / "app"
+        source.export(update.commit, code)
+        self.store.link_kept(folder.name, self.config.keep.paths)
+        key = self._make_environment(code, folder)
+        release = Release(
+            id=folder.name,
+            ref=update.ref or "",
+            commit=update.commit,
+            environment=key,
+            created_at=datetime.now(UTC),
+            migrations={
+                name: migrations.heads(found.code)
+                for name, database in self.config.database.items()
+                if (found := migrations.detect(code / self.config.app.directory, database))
+                and found.is_alembic
+            },
+        )
+        self.store.finish(release)
+        return release
+
+    def _make_environment(self, code: Path, folder: Path) -> str:
+        plan = environment.plan(code, self.config.build)
+        reused = environment.is_whole(self.home.environments, plan.key)
+        made = environment.build(
+            plan, code, self.home.environments, lambda text: self.tell("building", text)
+        )
+        self.store.link_environment(folder.name, plan.key)
+        processes.write_processes(folder, self.home, self.config)
+        variables = processes.command_environment(folder, self.home, self.config)
+        for command in self.config.build.commands:
+            self.tell("building", f"Running `{command}`.")
+        environment.run_build_commands(
+            self.config.build, code / self.config.app.directory, variables
+        )
+        environment.compile_code(made, code)
+        self.tell(
+            "built",
+            f"Environment {plan.key} is in use already: nothing was installed."
+            if reused
+            else f"Built environment {plan.key} with Python {plan.python_version}.",
+        )
+        return plan.key
+
+    def _check_schema(self, update: Update, release: Release) -> None:
+        """Refuses a release that cannot work on the database as it is."""
+        for name, database in self.config.database.items():
+            path = database.path(self.home.root)
+            code = self.store.folder(release.id) / "app" / self.config.app.directory
+            found = migrations.detect(code, database)
+            if found is None or not path.exists():
+                continue
+            if update.kind == "rollback":
+                self._check_same_schema(name, path, release)
+            else:
+                migrations.check_reachable(found, path, release.id)
+
+    def _check_same_schema(self, name: str, path: Path, release: Release) -> None:
+        """Code goes back alone only where the database is as that code left it."""
+        known = self.store.ledger().schema_at_commit(release.id).get(name)
+        if known is not None and known == sqlite.schema_of(path):
+            return
+        heads = release.migrations.get(name)
+        if heads is not None and sorted(heads) == sorted(migrations.revision_of(path)):
+            return
+        raise StageError(
+            f"The database {name} has been migrated since release {release.id}, and data is never "
+            "taken back silently. Nothing was changed.",
+            next_step="Put a backup back together with its release: "
+            "`surefoot restore BACKUP --with-release` (`surefoot backups` lists them).",
+        )
+
+    def _back_up(self, update: Update) -> None:
+        for name, database in self.config.database.items():
+            path = database.path(self.home.root)
+            if not path.exists():
+                continue
+            try:
+                made = backups.make(
+                    self.home.backups,
+                    path,
+                    name=name,
+                    update=update.id,
+                    release=update.from_ or "",
+                )
+            except (DatabaseError, OSError) as error:
+                raise StageError(f"The database {name} could not be backed up: {error}") from error
+            self.tell("backed_up", f"Backed up database {name} as {made.name}.")
+
+    def _check_room(self) -> None:
+        """Refuses before anything is touched if the disk could become full on the way."""
+        data = sum(
+            file.stat().st_size
+            for database in self.config.database.values()
+            for file in _database_files(database.path(self.home.root))
+        )
+        code = 2 * _size_of(self.store.current_folder()) if self.store.current_folder() else 0
+        sizes = [_size_of(path) for path in self.home.environments.glob("[!.]*")]
+        environment_size = max(sizes, default=FIRST_ENVIRONMENT_BYTES)
+        needed = 2 * data + code + environment_size + RESERVE_BYTES
+        free = shutil.disk_usage(self.home.root).free
+        if free < needed:
+            raise StageError(
+                f"The disk has {_mb(free)} free, and the update may need {_mb(needed)} "
+                f"(databases {_mb(2 * data)}, code {_mb(code)}, environment "
+                f"{_mb(environment_size)}, reserve {_mb(RESERVE_BYTES)})."
+                " Nothing was changed.",
+                next_step="Make room, or keep fewer releases ([keep] releases).",
+            )
+
+
+def _database_files(path: Path) -> list[Path]:
+    return [f for f in (path, path.with_name(f"{path.name}-wal")) if f.exists()]
+
+
+def _size_of(folder: Path | None) -> int:
+    """Bytes of the files below a folder, not following symlinks."""
+    if folder is None:
+        return 0
+    files = (f for f in folder.rglob("*") if not f.is_symlink() and f.is_file())
+    return sum(f.stat().st_size for f in files)
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1024 / 1024:,.0f} MB"

@@ -57,14 +57,14 @@ def remove_tree(path: Path) -> None:
 
     It is renamed first: whoever looks sees the whole folder or none.
     """
+    doomed = path.with_name(f".{path.name}.gone")
+    if doomed.exists():  # a removal that was interrupted
+        shutil.rmtree(doomed)
     if not path.exists() and not path.is_symlink():
         return
     if path.is_symlink() or not path.is_dir():
         remove(path)
         return
-    doomed = path.with_name(f".{path.name}.gone")
-    if doomed.exists():
-        shutil.rmtree(doomed)
     path.rename(doomed)
     sync_folder(path.parent)
     shutil.rmtree(doomed)

@@ -83,3 +83,7 @@ class MigrationError(DatabaseError):
 
 class DamagedError(SurefootError):
     """A file that Surefoot wrote does not read as it should. It is kept aside, never guessed at."""
+
+
+class SupervisorError(SurefootError):
+    """The supervisor does not answer the engine, or cannot be reached."""

@@ -71,3 +71,8 @@ class Home:
     def request(self) -> Path:
         """The request that waits to be taken up."""
         return self.run / "request.json"
+
+    @property
+    def progress(self) -> Path:
+        """The last line that a slow step has printed."""
+        return self.run / "progress"

@@ -90,7 +90,7 @@ class Engine:
     def crashed(self) -> ExitCode:
         """Called when the app crashes again and again: goes back if its commit was recent."""
         with only_engine(self.home):
-            commits = self.host.store.ledger().commits
+            commits = self.host.ledger().commits
             current = self.host.store.current_id()
             recent = [c for c in commits if datetime.now(UTC) - c.at < SOON]
             if not recent or recent[-1].release != current or self.host.lock.read() is not None:
@@ -159,7 +159,7 @@ class Engine:
         if request.kind == "restore":
             return self._aimed_at_backup(update)
         if request.kind == "rollback":
-            wanted = request.ref or store.ledger().previous(current)
+            wanted = request.ref or self.host.ledger().previous()
             if wanted is None:
                 raise RefusedError(
                     "There is no release before the current one.",
@@ -189,7 +189,7 @@ class Engine:
 
     def _check_wanted(self, request: Request, update: Update, current: str | None) -> None:
         """A release that failed is not tried again, unless it is asked for by name."""
-        ledger = self.host.store.ledger()
+        ledger = self.host.ledger()
         release = update.to or ""
         denied = ledger.denied.get(release)
         if denied and request.ref is None and release != current:
@@ -208,23 +208,24 @@ class Engine:
             )
 
     def _aimed_at_backup(self, update: Update) -> Update:
-        found = backups.get(self.home.backups, update.backup or "")
-        backups.verify(found)
-        current = self.host.store.current_id()
-        target = current
+        kept = backups.get(self.home.backups, update.backup or "")
+        backups.verify(kept)
+        if kept.facts is None or kept.facts.database not in self.config.database:
+            raise RefusedError(f"surefoot.toml does not know the database of backup {kept.name}.")
+        release = kept.facts.release
+        target = self.host.store.current_id()
+        path = self.config.database[kept.facts.database].path(self.home.root)
         if update.ref is not None:  # together with the release that it belongs to
-            release = self.host.store.find(found.release)
-            if release is None:
+            if self.host.store.get(release) is None:
                 raise RefusedError(
-                    f"Release {found.release}, which the backup belongs to, is not on disk.",
-                    next_step=f"Fetch it first: `surefoot rollback {found.release}`.",
+                    f"Release {release}, which the backup belongs to, is not on disk.",
+                    next_step=f"Bring it back first: `surefoot update --to {release}`.",
                 )
-            target = release.id
-        path = self.config.database[found.database].path(self.home.root)
-        if target == current and path.exists() and sqlite.schema_of(path) != found.schema:
+            target = release
+        elif path.exists() and sqlite.schema_of(path) != kept.facts.schema_digest:
             raise RefusedError(
-                f"The backup has the schema of release {found.release}, which is not the one that "
-                "is in use. Nothing was changed.",
+                f"The backup has the schema of release {release}, which is not the one that is in "
+                "use. Nothing was changed.",
                 next_step="Bring that release back with it: add `--with-release`.",
             )
         return msgspec.structs.replace(update, to=target)
@@ -256,17 +257,14 @@ class Engine:
 
     def _watch(self, update: Update) -> ExitCode:
         """Past the commit: a release that fails now goes back where the schema allows it."""
-        verdict = self.host.judging().watch(
-            self.config.health.watch_s, lambda: requests.waiting(self.home) is not None
-        )
+        verdict = self.host.watch(lambda: requests.waiting(self.home) is not None)
         if verdict.standing is Standing.UNHEALTHY:
             return self._go_back(verdict.reason)
         request = requests.waiting(self.home)
         return self._take_up(request) if request else EXIT_CODES[update.state]
 
     def _go_back(self, reason: str) -> ExitCode:
-        current = self.host.store.current_id()
-        previous = self.host.store.ledger().previous(current)
+        previous = self.host.ledger().previous()
         identity = new_id()
         if previous is None:
             self.host.history.append(

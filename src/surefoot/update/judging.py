@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from surefoot.control import Exited
 from surefoot.health.judge import Judge, Observation, Policy, Standing, Verdict, Watch
@@ -26,58 +28,72 @@ WATCH_INTERVAL_S = 0.5
 
 @dataclass
 class Judging:
-    """Judges what runs now."""
+    """Judges what runs now. Opened before the app is started, for READY=1 is said only once."""
 
     config: Config
     processes: Processes
     environment: dict[str, str]
     """Of the release that is judged, for a probe that is a command."""
+    directory: Path
     notify_socket: Path | None
+    token: str = ""
+    _probe: Probe = field(init=False)
+    _open: ExitStack = field(init=False, default_factory=ExitStack)
+    _prober: ThreadPoolExecutor = field(init=False)
+    _asked: Future[Observation] | None = field(init=False, default=None)
 
-    def judge(self, *, token: str, migrated: bool) -> Verdict:
+    def __enter__(self) -> Self:
+        self._prober = ThreadPoolExecutor(1)
+        self._probe = self._open.enter_context(
+            probes_for(
+                self.config.health,
+                self.config.address(),
+                token=self.token,
+                environment=self.environment,
+                notify_socket=self.notify_socket,
+                directory=self.directory,
+            )
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._prober.shutdown(wait=False, cancel_futures=True)
+        self._open.close()
+
+    def judge(self, *, migrated: bool) -> Verdict:
         """Waits until the app that has been started is found healthy or unhealthy."""
         health = self.config.health
-        window = health.window_s
-        if window is None:
-            window = MIGRATED_WINDOW_S if migrated else DEFAULT_WINDOW_S
-        policy = Policy(deadline_s=health.deadline_s, successes=health.successes, window_s=window)
+        window_s = health.window_s
+        if window_s is None:
+            window_s = MIGRATED_WINDOW_S if migrated else DEFAULT_WINDOW_S
+        policy = Policy(deadline_s=health.deadline_s, successes=health.successes, window_s=window_s)
         judge = Judge(policy, monotonic())
-        with probes_for(
-            health,
-            self.config.address(),
-            token=token,
-            environment=self.environment,
-            notify_socket=self.notify_socket,
-        ) as probe:
-            while (verdict := judge.verdict(monotonic())).standing is Standing.PENDING:
-                for event in self.processes.wait(health.interval_s):
-                    if isinstance(event, Exited):
-                        judge.exited(event.name, event.code, monotonic())
-                judge.observe(self._observe(probe))
+        while (verdict := judge.verdict(monotonic())).standing is Standing.PENDING:
+            self._look(judge, health.interval_s)
         return verdict
 
     def watch(self, duration_s: float, stop: Callable[[], bool]) -> Verdict:
         """Watches for some seconds after the commit; ends early when `stop` says so."""
         begin = monotonic()
         watch = Watch(begin)
-        with probes_for(
-            self.config.health,
-            self.config.address(),
-            token="",
-            environment=self.environment,
-            notify_socket=None,
-        ) as probe:
-            while monotonic() - begin < duration_s and not stop():
-                for event in self.processes.wait(WATCH_INTERVAL_S):
-                    if isinstance(event, Exited):
-                        watch.exited(event.name, event.code, monotonic())
-                watch.observe(self._observe(probe))
-                verdict = watch.verdict(monotonic())
-                if verdict.standing is Standing.UNHEALTHY:
-                    return verdict
-        return Verdict(Standing.HEALTHY, "It went on being healthy.")
+        while (verdict := watch.verdict(monotonic())).standing is Standing.PENDING:
+            if monotonic() - begin > duration_s or stop():
+                break
+            self._look(watch, WATCH_INTERVAL_S)
+        return verdict
 
-    @staticmethod
-    def _observe(probe: Probe) -> Observation:
-        outcome = probe.probe()
+    def _look(self, judge: Judge | Watch, wait_s: float) -> None:
+        """Tells the judge what has happened. A probe that hangs must not hide an exit: on a held
+        socket, an app that has died lets the prober wait."""
+        if self._asked is None:
+            self._asked = self._prober.submit(self._observe)
+        for event in self.processes.wait(wait_s):
+            if isinstance(event, Exited):
+                judge.exited(event.name, event.code, monotonic())
+        if self._asked.done():
+            judge.observe(self._asked.result())
+            self._asked = None
+
+    def _observe(self) -> Observation:
+        outcome = self._probe.probe()
         return Observation(monotonic(), outcome.healthy, outcome.detail, outcome.answered)

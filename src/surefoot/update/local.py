@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from surefoot import durable
+from surefoot.app import lockfile
+from surefoot.app.maintenance import Answer, answer_for
 from surefoot.control import Exited, Processes
 from surefoot.databases import backups, migrations, snapshot, sqlite
-from surefoot.errors import SurefootError
+from surefoot.databases.snapshot import Snapshot
+from surefoot.errors import DatabaseError, SurefootError
+from surefoot.gate import Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import processes
+from surefoot.releases.ledger import Ledger
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
 from surefoot.update.history import History
@@ -23,10 +30,12 @@ from surefoot.update.staging import Staging
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from surefoot.config import Config
     from surefoot.config import Database as DatabaseConfig
+    from surefoot.health.judge import Verdict
     from surefoot.home import Home
 
 PIPE_TIMEOUT_S = 30.0
@@ -47,11 +56,15 @@ class LocalHost:
     store: Store = field(init=False)
     history: History = field(init=False)
     lock: Lock = field(init=False)
+    gate: Gate = field(init=False)
+    _started: Judging | None = field(init=False, default=None)
+    """Has been listening since before the release in probation was started."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
         self.history = History(self.home)
         self.lock = Lock(self.home)
+        self.gate = Gate(held_sockets(), self._answer, self.config.gate.hold_s)
 
     def save(self, update: Update) -> None:
         self.lock.save(update)
@@ -64,7 +77,12 @@ class LocalHost:
     def stage(self, update: Update) -> Update:
         self.tell(update, "staging", f"Staging release {update.to}; the app goes on serving.")
         staging = Staging(
-            self.home, self.config, self.store, lambda event, text: self.tell(update, event, text)
+            self.home,
+            self.config,
+            self.store,
+            self.ledger(),
+            lambda event, text: self.tell(update, event, text),
+            self._show,
         )
         staging.stage(update)
         self.tell(update, "staged", f"Release {update.to} is ready.")
@@ -83,7 +101,14 @@ class LocalHost:
         durable.remove_tree(folder)
         durable.make_folder(folder, mode=0o700)
         records = [
-            snapshot.encode(snapshot.take(name, database.path(self.home.root), folder / name))
+            msgspec.to_builtins(
+                snapshot.take(
+                    name,
+                    database.path(self.home.root),
+                    folder,
+                    redirectable=database.variable is not None,
+                )
+            )
             for name, database in self.config.database.items()
         ]
         pending = [name for name in self.config.database if self._is_pending(update, name)]
@@ -117,6 +142,9 @@ class LocalHost:
         return update
 
     def start(self, update: Update) -> Update:
+        self.gate.open()  # from here on the app's middleware keeps the public out
+        self.processes.wait(0)  # what has ended until now was stopped by us
+        self._started = self._judging(update.to, update.token).__enter__()
         self.processes.attempt(PIPE_TIMEOUT_S)
         self.tell(update, "started", "The new release runs, behind the gate.")
         return update
@@ -124,8 +152,12 @@ class LocalHost:
     def judge(self, update: Update) -> Update:
         if self.store.current_id() != update.to:
             raise UnhealthyError(f"`current` is not release {update.to}.")
-        self.processes.attempt(PIPE_TIMEOUT_S)
-        verdict = self._judging(update.to).judge(token=update.token, migrated=bool(update.pending))
+        if self._started is None:  # resumed after a crash: what it said then was said to nobody
+            self._stop()
+            update = self.start(update)
+        with cast("Judging", self._started) as judging:
+            self._started = None
+            verdict = judging.judge(migrated=bool(update.pending))
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
@@ -137,23 +169,26 @@ class LocalHost:
         self.tell(update, "rolling_back", f"Rolling back: {update.reason}")
         self._stop()
         for taken in self._snapshots(update):
-            if taken.name in update.pending or snapshot.has_changed(taken):
-                replaced = self.home.backups / f"replaced-{update.id}-{taken.name}.db"
-                snapshot.restore(taken, keep_replaced=replaced)
-                self.tell(update, "restored", f"Database {taken.name} is as it was.")
-            else:
-                # No migration ran: what was written since belongs to users and stays.
-                snapshot.release(taken)
+            # Where no migration ran, what was written since belongs to users and stays.
+            if taken.name in update.pending or _has_changed(taken):
+                kept = snapshot.restore(
+                    taken, self.home.backups, update=update.id, release=update.to or ""
+                )
+                also = f" What was written since is kept in {kept}." if kept else ""
+                self.tell(update, "restored", f"Database {taken.name} is as it was.{also}")
         self.store.switch(update.from_)
         return update
 
     def resume_old(self, update: Update) -> Update:
         # From here on nothing restores: the app may be written to again.
-        durable.remove_tree(self.snapshot_folder(update))
+        self._give_up_snapshots(update)
         if update.from_ is None or self.store.get(update.from_) is None:
             return msgspec.structs.replace(update, healthy=False)
-        self.processes.run(PIPE_TIMEOUT_S)
-        verdict = self._judging(update.from_).judge(token=update.token, migrated=False)
+        self.gate.open()
+        self.processes.wait(0)
+        with self._judging(update.from_, update.token) as judging:
+            self.processes.run(PIPE_TIMEOUT_S)
+            verdict = judging.judge(migrated=False)
         if verdict.standing is Standing.HEALTHY:
             return update
         return msgspec.structs.replace(
@@ -167,31 +202,37 @@ class LocalHost:
 
     def conclude(self, update: Update) -> None:
         """Every line can be repeated; the lock goes last."""
+        self.gate.open()
         if self.store.current_id() is not None:
             self.processes.run(PIPE_TIMEOUT_S)
-        with self.store.ledger_for_change() as ledger:
-            if update.state is State.COMMITTED and update.to:
-                ledger.record_commit(update.to, self._schemas())
-                if update.kind == "rollback" and update.from_:
-                    ledger.deny(update.from_, update.reason or "It was rolled back by hand.")
-            elif update.state is State.ROLLED_BACK and update.to and update.to != update.from_:
-                ledger.deny(update.to, update.reason)
-            elif update.state is State.ABANDONED and update.to:
-                ledger.count_abandoned(update.to, update.reason)
-        for taken in self._snapshots(update):
-            if update.state is State.COMMITTED:
-                snapshot.release(taken)
-        durable.remove_tree(self.snapshot_folder(update))
+        self._enter_in_ledger(update)
+        self._give_up_snapshots(update)
         self.history.append_once(update.id, update.state, _told(update), **_facts(update))
         self.lock.forget()
         self._prune(update)
 
+    def ledger(self) -> Ledger:
+        return Ledger.load(self.home.ledger, now=datetime.now(UTC))
+
+    def _enter_in_ledger(self, update: Update) -> None:
+        ledger, now, to = self.ledger(), datetime.now(UTC), update.to or ""
+        match update.state:
+            case State.COMMITTED:
+                ledger.record_commit(to, now, self._schemas())
+                if update.kind == "rollback" and update.from_:
+                    ledger.deny(update.from_, update.reason or "It was rolled back by hand.", now)
+            case State.ROLLED_BACK if update.from_ not in {None, to}:
+                ledger.deny(to, update.reason, now)
+            case State.ABANDONED if to:
+                ledger.count_abandoned(to)
+
     def _prune(self, update: Update) -> None:
-        ledger = self.store.ledger()
-        gone = prune(self.store, ledger, self.config.keep.releases, in_use=set())
-        gone += backups.prune(self.home.backups, self.config.keep.backups, protected=set())
+        gone = [
+            path.name for path in prune(self.store, self.ledger(), keep=self.config.keep.releases)
+        ]
+        gone += backups.prune(self.home.backups, self.config.keep.backups, set())
         if gone:
-            self.tell(update, "pruned", f"Pruned {_count(len(gone), 'old thing')}.", gone=gone)
+            self.tell(update, "pruned", f"Pruned {', '.join(gone)}.")
 
     def reconstructed(self, why: str) -> Update | None:
         """What an update whose lock is damaged must have been, from what lies on disk.
@@ -219,11 +260,27 @@ class LocalHost:
     def tell(self, update: Update, event: str, text: str, **facts: Any) -> None:
         self.history.append(update.id, event, text, **facts)
 
+    def _show(self, line: str) -> None:
+        """What a slow command is at, for whoever watches; it is not kept."""
+        with contextlib.suppress(OSError):
+            self.home.progress.write_text(f"{line}\n", encoding="utf-8")
+
     def snapshot_folder(self, update: Update) -> Path:
         return self.home.backups / "in_flight" / update.id
 
     def _stop(self) -> None:
+        self.gate.close()
         self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
+
+    def _answer(self, request: Request) -> Answer:
+        language = request.headers.get("accept-language", "")
+        try:
+            lock = lockfile.read(str(self.home.root))
+        except lockfile.LockUnreadable:
+            lock = None
+        return answer_for(
+            request.path, language, lock or lockfile.Lock("stopped"), self.config.gate.api
+        )
 
     def _let_the_app_end_itself(self) -> None:
         """The app has asked for the update: it ends when it learns that all is ready."""
@@ -234,8 +291,13 @@ class LocalHost:
             if any(isinstance(event, Exited) for event in events):
                 return
 
-    def _snapshots(self, update: Update) -> list[snapshot.Snapshot]:
-        return [snapshot.decode(record) for record in update.snapshots]
+    def _snapshots(self, update: Update) -> list[Snapshot]:
+        return [msgspec.convert(record, Snapshot) for record in update.snapshots]
+
+    def _give_up_snapshots(self, update: Update) -> None:
+        for taken in self._snapshots(update):
+            snapshot.release(taken)
+        durable.remove_tree(self.snapshot_folder(update))
 
     def _migration(self, update: Update, name: str) -> migrations.Migration | None:
         code = self.store.folder(update.to or "") / "app" / self.config.app.directory
@@ -243,12 +305,12 @@ class LocalHost:
 
     def _is_pending(self, update: Update, name: str) -> bool:
         if update.kind == "restore":
-            return backups.get(self.home.backups, update.backup or "").database == name
+            return self._backup(update)[1].database == name
         found = self._migration(update, name)
         path = self.config.database[name].path(self.home.root)
         return found is not None and migrations.pending(found, path) is not False
 
-    def _run_migration(self, update: Update, taken: snapshot.Snapshot) -> None:
+    def _run_migration(self, update: Update, taken: Snapshot) -> None:
         found = self._migration(update, taken.name)
         database: DatabaseConfig = self.config.database[taken.name]
         if found is None:
@@ -256,39 +318,56 @@ class LocalHost:
         self.tell(update, "migrating", f"Migrating database {taken.name}.")
         folder = self.store.folder(update.to or "")
         variables = processes.command_environment(folder, self.home, self.config)
-        if database.variable:
-            variables[database.variable] = snapshot.migration_url(taken)
+        variables |= snapshot.migration_environment(taken, database.variable)
         migrations.run(
             found,
             environment=variables,
             cwd=folder / "app" / self.config.app.directory,
             timeout_s=database.timeout_s,
-            pass_fds=snapshot.guards(taken),
+            pass_fds=snapshot.pass_fds(taken),
         )
 
-    def _put_backup(self, update: Update, taken: snapshot.Snapshot) -> None:
-        found = backups.get(self.home.backups, update.backup or "")
+    def _put_backup(self, update: Update, taken: Snapshot) -> None:
         target = self.config.database[taken.name].path(self.home.root)
-        backups.restore(found, target, self.home.backups / f"replaced-{update.id}.db")
+        backups.restore(self._backup(update)[0], target, self.home.backups)
 
-    def _judging(self, release: str | None) -> Judging:
+    def _backup(self, update: Update) -> tuple[backups.Kept, backups.Facts]:
+        kept = backups.get(self.home.backups, update.backup or "")
+        if kept.facts is None:
+            raise DatabaseError(f"The backup {kept.name} cannot be used: {kept.damage}.")
+        return kept, kept.facts
+
+    def watch(self, stop: Callable[[], bool]) -> Verdict:
+        """Watches what is current after its commit."""
+        with self._judging(self.store.current_id(), "", notified=True) as judging:
+            return judging.watch(self.config.health.watch_s, stop)
+
+    def _judging(self, release: str | None, token: str, *, notified: bool = False) -> Judging:
         folder = self.store.folder(release or "")
+        notify = self.config.health.notify and not notified
         return Judging(
             self.config,
             self.processes,
             processes.command_environment(folder, self.home, self.config),
-            self.home.run / "notify" if self.config.health.notify else None,
+            folder / "app" / self.config.app.directory,
+            self.home.run / "notify" if notify else None,
+            token,
         )
-
-    def judging(self) -> Judging:
-        """For the watch: of what is current."""
-        return self._judging(self.store.current_id())
 
     def _schemas(self) -> dict[str, str]:
         return {
             name: sqlite.schema_of(database.path(self.home.root))
             for name, database in self.config.database.items()
         }
+
+
+def _has_changed(taken: Snapshot) -> bool:
+    """Whether code that was not asked to migrate has changed the schema all the same."""
+    if isinstance(taken, snapshot.Absent):
+        return taken.database_path.exists()
+    if isinstance(taken, snapshot.Copied):
+        return sqlite.schema_of(taken.database_path) != taken.schema_digest
+    return True
 
 
 def _facts(update: Update) -> dict[str, Any]:

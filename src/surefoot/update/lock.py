@@ -95,6 +95,7 @@ class Lock:
 
     def save(self, update: Update) -> None:
         """Makes this the durable truth."""
+        durable.make_folder(self._path.parent)
         durable.write(self._path, msgspec.json.encode(update), mode=0o600)
 
     def forget(self) -> None:

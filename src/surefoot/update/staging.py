@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from surefoot.databases import backups, migrations, sqlite
 from surefoot.errors import DatabaseError, StageError
-from surefoot.releases import environment, processes
+from surefoot.releases import build, environment, processes
 from surefoot.releases.git import Candidate, GitSource
 from surefoot.releases.store import Release
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from surefoot.config import Config
     from surefoot.home import Home
+    from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
     from surefoot.update.lock import Update
 
@@ -35,8 +36,11 @@ class Staging:
     home: Home
     config: Config
     store: Store
+    ledger: Ledger
     tell: Callable[[str, str], None]
     """Takes an event's name and its sentence."""
+    show: Callable[[str], None]
+    """Takes what a slow command prints, line by line."""
 
     def stage(self, update: Update) -> None:
         """Leaves the release of this update whole on disk, and a backup of every database."""
@@ -59,9 +63,9 @@ class Staging:
         return environment.is_whole(self.home.environments, release.environment)
 
     def _make(self, update: Update) -> Release:
-        candidate = Candidate(ref=update.ref or "", commit=update.commit)
+        candidate = Candidate(update.ref or "", update.commit, None)
         source = GitSource(self.home.mirror, self.config.source)
-        source.fetch(candidate, lambda text: self.tell("fetching", text))
+        source.fetch(candidate, self.show)
         self.tell(
             "fetched", f"Fetched {update.ref or 'the newest release'} ({update.commit[:12]})."
         )
@@ -80,7 +84,7 @@ class Staging:
                 name: migrations.heads(found.code)
                 for name, database in self.config.database.items()
                 if (found := migrations.detect(code / self.config.app.directory, database))
-                and found.is_alembic
+                and found.kind == "alembic"
             },
         )
         self.store.finish(release)
@@ -89,18 +93,16 @@ class Staging:
     def _make_environment(self, code: Path, folder: Path) -> str:
         plan = environment.plan(code, self.config.build)
         reused = environment.is_whole(self.home.environments, plan.key)
-        made = environment.build(
-            plan, code, self.home.environments, lambda text: self.tell("building", text)
-        )
+        made = environment.build(plan, self.home.environments, self.show)
         self.store.link_environment(folder.name, plan.key)
         processes.write_processes(folder, self.home, self.config)
-        variables = processes.command_environment(folder, self.home, self.config)
-        for command in self.config.build.commands:
-            self.tell("building", f"Running `{command}`.")
-        environment.run_build_commands(
-            self.config.build, code / self.config.app.directory, variables
+        build.run_build_commands(
+            self.config.build,
+            code / self.config.app.directory,
+            processes.command_environment(folder, self.home, self.config),
+            self.show,
         )
-        environment.compile_code(made, code)
+        build.compile_code(code, made / "bin" / "python", self.config.build, self.show)
         self.tell(
             "built",
             f"Environment {plan.key} is in use already: nothing was installed."
@@ -124,7 +126,7 @@ class Staging:
 
     def _check_same_schema(self, name: str, path: Path, release: Release) -> None:
         """Code goes back alone only where the database is as that code left it."""
-        known = self.store.ledger().schema_at_commit(release.id).get(name)
+        known = self.ledger.schema_at_commit(release.id, name)
         if known is not None and known == sqlite.schema_of(path):
             return
         heads = release.migrations.get(name)
@@ -146,7 +148,7 @@ class Staging:
                 made = backups.make(
                     self.home.backups,
                     path,
-                    name=name,
+                    database=name,
                     update=update.id,
                     release=update.from_ or "",
                 )
@@ -161,7 +163,8 @@ class Staging:
             for database in self.config.database.values()
             for file in _database_files(database.path(self.home.root))
         )
-        code = 2 * _size_of(self.store.current_folder()) if self.store.current_folder() else 0
+        current = self.store.current_id()
+        code = 2 * _size_of(self.store.folder(current)) if current else 0
         sizes = [_size_of(path) for path in self.home.environments.glob("[!.]*")]
         environment_size = max(sizes, default=FIRST_ENVIRONMENT_BYTES)
         needed = 2 * data + code + environment_size + RESERVE_BYTES
@@ -180,10 +183,8 @@ def _database_files(path: Path) -> list[Path]:
     return [f for f in (path, path.with_name(f"{path.name}-wal")) if f.exists()]
 
 
-def _size_of(folder: Path | None) -> int:
+def _size_of(folder: Path) -> int:
     """Bytes of the files below a folder, not following symlinks."""
-    if folder is None:
-        return 0
     files = (f for f in folder.rglob("*") if not f.is_symlink() and f.is_file())
     return sum(f.stat().st_size for f in files)
 

@@ -1,0 +1,81 @@
+"""The maintenance answer for ASGI apps: FastAPI, Starlette, Litestar, Quart, Django.
+
+app.add_middleware(MaintenanceMiddleware)   # last, so that it runs first
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from surefoot.app.maintenance import API_PREFIXES, STATIC_PREFIXES, TOKEN_HEADER, Maintenance
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+
+    from surefoot.app.maintenance import Answer
+
+    Message = MutableMapping[str, Any]
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+TRY_AGAIN_LATER = 1013
+"""The code of a closed WebSocket (RFC 6455, registry of close codes)."""
+
+
+class MaintenanceMiddleware:
+    """Keeps everybody but the prober out while the release is in probation or goes back.
+
+    Reads the lock when it is made. Open, it costs one look at an attribute; without Surefoot it is
+    always open.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        api_prefixes: Sequence[str] = API_PREFIXES,
+        static_prefixes: Sequence[str] = STATIC_PREFIXES,
+    ) -> None:
+        self.app = app
+        self.maintenance = Maintenance(api_prefixes=api_prefixes, static_prefixes=static_prefixes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.maintenance.is_closed and scope["type"] in {"http", "websocket"}:
+            answer = self.maintenance.turn_away(
+                _path(scope), _header(scope, TOKEN_HEADER), _header(scope, "Accept-Language")
+            )
+            if answer is not None:
+                await _send(answer, scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+async def _send(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+            return
+        kind = "websocket.http.response"
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": answer.body})
+
+
+def _path(scope: Scope) -> str:
+    """The path as the app's routes see it, whether or not the server puts root_path before it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path") or ""
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def _header(scope: Scope, name: str) -> str:
+    wanted = name.lower().encode()
+    value: bytes
+    for key, value in scope["headers"]:
+        if key == wanted:
+            return value.decode("latin-1")
+    return ""

@@ -1,0 +1,43 @@
+"""What the supervisor has put into the environment of the app."""
+
+from __future__ import annotations
+
+import os
+
+from surefoot.app.errors import NotSupervised
+
+DEFAULT_GRACE_S = 10.0
+
+
+def home() -> str | None:
+    """The home as an absolute path; None where the app does not run under Surefoot."""
+    return os.environ.get("SUREFOOT_HOME") or None
+
+
+def supervised_home() -> str:
+    """The home. Raises NotSupervised without one."""
+    found = home()
+    if found is None:
+        raise NotSupervised(
+            "The app does not run under Surefoot (SUREFOOT_HOME is not set). "
+            "Start it with `surefoot run`."
+        )
+    return found
+
+
+def main_pid() -> int:
+    """The process that the supervisor has started: this one, or the parent of the workers."""
+    value = os.environ.get("SUREFOOT_PID", "")
+    return int(value) if value.isdecimal() else os.getpid()
+
+
+def stop_grace_s() -> float:
+    """How long the app may take to end before it is killed."""
+    return seconds(os.environ.get("SUREFOOT_STOP_GRACE"), DEFAULT_GRACE_S)
+
+
+def seconds(value: str | None, otherwise: float) -> float:
+    try:
+        return float(value or "")
+    except ValueError:
+        return otherwise

@@ -1,0 +1,125 @@
+"""`surefoot update`, `rollback` and `restore`: ask the supervisor, and watch if wanted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from surefoot.cli.options import with_home, with_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from surefoot.home import Home
+    from surefoot.update.requests import Request
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+
+def _with_waiting(function: _Function) -> _Function:
+    """The options by which it is said how long to stay."""
+    for option in (
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="S",
+            help="Stop watching after so many seconds; the update goes on.",
+        ),
+        click.option(
+            "--until",
+            type=click.Choice(["staged", "ended"]),
+            help="Like --wait, but `staged` ends the watching when the release is ready.",
+        ),
+        click.option("--wait", is_flag=True, help="Show what happens, until the update has ended."),
+    ):
+        function = option(function)
+    return with_home(with_json(function))
+
+
+@click.command()
+@click.option("--to", "ref", metavar="REF", help="A tag, branch or commit; else the newest.")
+@_with_waiting
+def update(home: Home, ref: str | None, **waiting: Any) -> int:
+    """Bring the app to a newer release.
+
+    To the newest one, or to the one that --to names. The supervisor does it: the old release
+    serves while the new one is fetched, built and rehearsed. Whatever fails, the app is as it was.
+
+    \b
+    Examples:
+      surefoot update --wait              and tell how it ended
+      surefoot update --to v1.4 --wait    to this very release
+      surefoot update --json --until staged
+    """
+    return _ask(home, waiting, kind="update", ref=ref)
+
+
+@click.command()
+@click.argument("release", required=False)
+@_with_waiting
+def rollback(home: Home, release: str | None, **waiting: Any) -> int:
+    """Go back to an earlier release.
+
+    To the one before this one, or to RELEASE. The code goes back only where the database still
+    fits it: data is never taken back silently (`surefoot restore --with-release` does it on
+    demand). RELEASE is one of `surefoot releases`, or any tag or commit. The release that is left
+    is not installed again by itself.
+
+    After an update that ended as broken, this tries once more to put everything back.
+
+    \b
+    Examples:
+      surefoot rollback --wait
+      surefoot rollback v1.3 --wait
+    """
+    return _ask(home, waiting, kind="rollback", ref=release)
+
+
+@click.command()
+@click.argument("backup")
+@click.option(
+    "--with-release", is_flag=True, help="Bring back the release that it belongs to as well."
+)
+@_with_waiting
+def restore(home: Home, backup: str, *, with_release: bool, **waiting: Any) -> int:
+    """Put BACKUP in the place of the database.
+
+    What was written since the backup was made is no longer in the app afterwards; the database as
+    it is now is kept among the backups. BACKUP is one of `surefoot backups`.
+
+    \b
+    Examples:
+      surefoot restore 20260301T101500Z_4f2c9a7b01de_main --wait
+      surefoot restore 20260301T101500Z_4f2c9a7b01de_main --with-release --wait
+    """
+    return _ask(home, waiting, kind="restore", backup=backup, with_release=with_release)
+
+
+def _ask(home: Home, waiting: dict[str, Any], *, with_release: bool = False, **wanted: Any) -> int:
+    from surefoot.cli.asking import ask
+
+    return ask(home, lambda: _request(home, with_release=with_release, **wanted), **waiting)
+
+
+def _request(home: Home, *, with_release: bool, **wanted: Any) -> Request:
+    """Raises RefusedError where what is named cannot be meant."""
+    from surefoot.databases import backups
+    from surefoot.errors import DatabaseError, RefusedError
+    from surefoot.update.requests import Request
+
+    if wanted["kind"] != "restore":
+        return Request(**wanted)
+    try:
+        found = backups.get(home.backups, wanted["backup"])
+        backups.verify(found)
+    except DatabaseError as error:
+        raise RefusedError(error.message, next_step=error.next_step) from None
+    release = found.facts.release if found.facts else ""
+    if with_release and not release:
+        raise RefusedError(
+            f"It is not known which release the backup {found.name} belongs to.",
+            next_step="Name the release: `surefoot rollback RELEASE`, then restore the backup.",
+        )
+    return Request(**wanted | {"backup": found.name, "ref": release if with_release else None})

@@ -1,0 +1,125 @@
+"""Follows an update through its history, for as long as somebody wants to watch.
+
+The update runs in the supervisor's engine. Whoever follows it can go away at any time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from surefoot import control
+from surefoot.errors import ExitCode, NotRunningError, SurefootError
+from surefoot.update import requests
+from surefoot.update.history import FINAL, History
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from surefoot.home import Home
+    from surefoot.update.history import Event
+    from surefoot.update.requests import Request
+
+LOOK_INTERVAL_S = 0.05
+RUNNING_INTERVAL_S = 1.0
+VANISHED_AFTER_S = 10.0
+"""How long the supervisor may be away: it is away while a container is started anew."""
+
+EXIT_CODES = {
+    "requested": ExitCode.OK,
+    "staged": ExitCode.OK,
+    "committed": ExitCode.OK,
+    "up_to_date": ExitCode.OK,
+    "refused": ExitCode.REFUSED,
+    "abandoned": ExitCode.ABANDONED,
+    "rolled_back": ExitCode.ROLLED_BACK,
+    "broken": ExitCode.BROKEN,
+}
+"""What the command ends with, by the event that it waited for."""
+
+
+class TimedOutError(SurefootError):
+    """The time that somebody wanted to wait has passed."""
+
+    exit_code = ExitCode.TIMED_OUT
+
+
+@dataclass
+class Follower:
+    """Reads the events of one request from where the history ended before it."""
+
+    home: Home
+    request: Request
+    offset: int
+    timeout_s: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the events have said so far; the newest word counts."""
+
+    def events(
+        self, until: frozenset[str], idle: Callable[[], None] = lambda: None
+    ) -> Iterator[Event]:
+        """Every event up to the first that is final or in `until`, as it comes.
+
+        `idle` is called while nothing happens. Raises TimedOutError, and NotRunningError when the
+        supervisor has been away for some seconds; the update is not touched by either.
+        """
+        until |= FINAL
+        history = History(self.home)
+        begin = time.monotonic()
+        watch = _Watch(self.home, self.request)
+        while True:
+            for event, offset in history.follow(self.offset):
+                self.offset = offset
+                if event.update != self.request.id:
+                    continue
+                self.facts |= event.facts
+                yield event
+                if event.event in until:
+                    return
+            if self.timeout_s is not None and time.monotonic() - begin > self.timeout_s:
+                raise TimedOutError(
+                    f"The update has not ended within {self.timeout_s:g} seconds; it goes on.",
+                    next_step="See it with `surefoot status`.",
+                )
+            watch.look()
+            idle()
+            time.sleep(LOOK_INTERVAL_S)
+
+
+@dataclass
+class _Watch:
+    """Notices that the supervisor is gone, and wakes it again when it is back."""
+
+    home: Home
+    request: Request
+    looked: float = 0.0
+    seen: float = field(default_factory=time.monotonic)
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self.looked < RUNNING_INTERVAL_S:
+            return
+        self.looked = now
+        if control.is_running(self.home):
+            if now - self.seen > 2 * RUNNING_INTERVAL_S and self._is_waiting():
+                control.send(self.home, "update")
+            self.seen = now
+        elif now - self.seen > VANISHED_AFTER_S:
+            raise self._vanished()
+
+    def _is_waiting(self) -> bool:
+        found = requests.waiting(self.home)
+        return found is not None and found.id == self.request.id
+
+    def _vanished(self) -> NotRunningError:
+        if self._is_waiting():
+            requests.withdraw(self.home, self.request)
+            return NotRunningError(
+                "The supervisor has ended before it took up the request, which is withdrawn.",
+                next_step="Start it with `surefoot run`, and ask again.",
+            )
+        return NotRunningError(
+            "The supervisor has ended meanwhile; the update goes on at its next start.",
+            next_step="Start it with `surefoot run`.",
+        )

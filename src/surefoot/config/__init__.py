@@ -1,0 +1,35 @@
+"""What a deployer sets: `surefoot.toml`, overridden by `.env`, overridden by the environment.
+
+A key or value that cannot be meant is refused with its line, never ignored.
+"""
+
+from __future__ import annotations
+
+from surefoot.config.model import (
+    App,
+    Build,
+    Config,
+    Database,
+    Gate,
+    Health,
+    Keep,
+    Source,
+    Update,
+)
+from surefoot.config.reading import FILE_NAME, SETTINGS, load, parse
+
+__all__ = [
+    "FILE_NAME",
+    "SETTINGS",
+    "App",
+    "Build",
+    "Config",
+    "Database",
+    "Gate",
+    "Health",
+    "Keep",
+    "Source",
+    "Update",
+    "load",
+    "parse",
+]

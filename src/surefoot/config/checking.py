@@ -1,0 +1,145 @@
+"""What cannot be meant, although every key and type is right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from surefoot.config.explaining import at
+from surefoot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from surefoot.config.model import App, Config, Database, Health, Keep, Source
+
+Problem = tuple[str, str, str]
+"""The dotted place, what is wrong there, and what would be right."""
+
+
+def check(config: Config, text: str, name: str, overridden: dict[str, str]) -> None:
+    """Raises ConfigurationError for the first thing that cannot be meant.
+
+    `overridden` says which settings came from outside `text`, and under which name.
+    """
+    for place, message, right in _problems(config):
+        where = at(text, name, place.split("."))
+        if place in overridden:
+            where = f"{overridden[place]} (in .env or the environment)"
+        raise ConfigurationError(f"{where}: {message}", next_step=right)
+
+
+def _problems(config: Config) -> Iterator[Problem]:
+    yield from _app(config.app)
+    yield from _source(config.source)
+    yield from _health(config.health, config.address())
+    for key, database in config.database.items():
+        yield from _database(key, database)
+    yield from _keep(config.keep)
+    yield from _durations(config)
+
+
+def _app(app: App) -> Iterator[Problem]:
+    if bool(app.command) == bool(app.processes):
+        yield (
+            "app.command",
+            "[app] needs either `command` or [app.processes].",
+            'For example: command = "uvicorn main:app --port 8000".',
+        )
+    for process, command in app.processes.items():
+        if not _is_name(process):
+            yield _bad_name(f"app.processes.{process}", "a process")
+        if not command.strip():
+            yield f"app.processes.{process}", f"`{process}` has no command.", ""
+    if len(app.listen) > 4:
+        yield "app.listen", "at most four addresses can be held.", ""
+    for address in app.listen:
+        if not _is_address(address):
+            right = "Write host:port or unix:/path."
+            yield "app.listen", f"`{address}` is not an address.", right
+
+
+def _source(source: Source) -> Iterator[Problem]:
+    if not source.git:
+        yield (
+            "source.git",
+            "[source] needs `git`, the address of the repository.",
+            'For example: git = "https://example.org/me/app.git".',
+        )
+    if source.branch and source.tags:
+        yield "source.tags", "follow either a branch or tags, not both.", ""
+    if source.max_size_mb < 1:
+        yield "source.max_size", "`max_size` is at least 1 (megabyte).", ""
+
+
+def _health(health: Health, address: str | None) -> Iterator[Problem]:
+    if health.path is not None and not health.path.startswith("/"):
+        right = f'For example: path = "/{health.path}".'
+        yield "health.path", "`path` begins with a slash.", right
+    if health.path is not None and address is None:
+        yield (
+            "health.path",
+            "the port that the app answers on is not known.",
+            'Say it: [app] listen = ["127.0.0.1:8000"], '
+            'or [health] http = "http://127.0.0.1:8000/health".',
+        )
+    if health.http is not None and urlsplit(health.http).scheme not in {"http", "https"}:
+        right = 'For example: "http://127.0.0.1:8000/health".'
+        yield "health.http", "`http` is a whole address.", right
+    if health.successes < 1:
+        yield "health.successes", "`successes` is at least 1.", ""
+
+
+def _database(key: str, database: Database) -> Iterator[Problem]:
+    if not _is_name(key):
+        yield _bad_name(f"database.{key}", "a database")
+    if not database.url.removeprefix("sqlite:///") or not database.url.startswith("sqlite:///"):
+        yield (
+            f"database.{key}.url",
+            f"`{database.url}` is not a database that Surefoot can put back.",
+            "Write sqlite:///data/app.db, or with four slashes for an absolute path.",
+        )
+
+
+def _keep(keep: Keep) -> Iterator[Problem]:
+    for path in keep.paths:
+        if Path(path).is_absolute() or ".." in Path(path).parts or path in {"", "."}:
+            yield "keep.paths", f"`{path}` does not lie in the app's folder.", ""
+    if keep.releases < 2:
+        what = "at least 2 releases are kept: the current one and the one before it."
+        yield "keep.releases", what, ""
+    if keep.backups < 1:
+        yield "keep.backups", "at least one backup is kept.", ""
+
+
+def _durations(config: Config) -> Iterator[Problem]:
+    sections = {
+        name: getattr(config, name) for name in config.__struct_fields__ if name != "database"
+    }
+    sections |= {f"database.{name}": database for name, database in config.database.items()}
+    for name, section in sections.items():
+        for attribute, key in zip(
+            section.__struct_fields__, section.__struct_encode_fields__, strict=True
+        ):
+            value = getattr(section, attribute)
+            if attribute.endswith("_s") and value is not None and not 0 < value < 10**8:
+                what = f"`{key}` is a number of seconds above 0, not {value:g}."
+                yield f"{name}.{key}", what, ""
+
+
+def _is_name(name: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", name))
+
+
+def _bad_name(place: str, what: str) -> Problem:
+    name = place.rpartition(".")[2]
+    return place, f"`{name}` cannot name {what}.", "Use letters, digits, - and _."
+
+
+def _is_address(address: str) -> bool:
+    if address.startswith("unix:"):
+        return address != "unix:"
+    found = re.fullmatch(r"(?:\[[0-9a-fA-F:]+\]|[^:\s]*):(\d{1,5})", address)
+    return bool(found) and 0 < int(address.rpartition(":")[2]) < 2**16

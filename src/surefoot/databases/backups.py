@@ -1,0 +1,296 @@
+"""The backups that are kept: whole databases in data/backups/auto_update/, by time and release.
+
+A backup is two files, `<time>_<release>_<database>.db`, a SQLite database as it is, and beside it
+the same name with `.json`, what is known of it. By hand: stop the app, remove the database's
+`-wal`, `-shm` and `-journal`, copy the `.db` over the database.
+
+    make(folder, source, database="main", update=.., release=..)   online, while the app serves
+    all(folder)  get(folder, name)  verify(kept)                   a damaged one is listed as such
+    prune(folder, keep, protected)                                 the rule stands there
+    restore(kept, target, replaced_into)                           the app is stopped
+
+Nothing here overwrites a backup: a name that is taken gets a number behind it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from surefoot import durable
+from surefoot.databases import files, sqlite
+from surefoot.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+
+Kind = Literal["before_update", "replaced"]
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the `.json` says."""
+
+    schema: int = SCHEMA
+    kind: Kind = "before_update"
+    """`replaced`: what stood where a snapshot or a backup was put back."""
+    made_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    update: str = ""
+    release: str = ""
+    database: str
+    """Its name in the configuration."""
+    size_bytes: int
+    sha256: str = ""
+    """Empty where there was no time for it: inside the cutover."""
+    schema_digest: str = ""
+    revisions: list[str] = msgspec.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A backup as it was found."""
+
+    name: str
+    file: Path
+    facts: Facts | None
+    damage: str = ""
+    """What is wrong with it, as far as can be seen without reading it all; empty when nothing."""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.damage
+
+
+def make(
+    folder: Path,
+    source: Path,
+    *,
+    database: str,
+    update: str = "",
+    release: str = "",
+    kind: Kind = "before_update",
+    pause_s: float = 0,
+    progress: sqlite.Progress | None = None,
+) -> Kept:
+    """Backs up a database that is in use; returns when the backup is durable and verified.
+
+    Raises DatabaseError where that fails; there is no backup then, and none was harmed.
+    """
+    durable.make_folder(folder)
+    for left_over in folder.glob(".*.part*"):  # of a backup that was interrupted
+        left_over.unlink()
+    now = datetime.now(UTC)
+    file = _free_file(folder, now, release, database)
+    sqlite.back_up(source, file, pause_s=pause_s, progress=progress)
+    facts = Facts(
+        kind=kind,
+        made_at=now,
+        update=update,
+        release=release,
+        database=database,
+        size_bytes=file.stat().st_size,
+        sha256=_sha256(file),
+        schema_digest=sqlite.schema_of(file, own=True),
+        revisions=sqlite.revisions_of(file, own=True),
+    )
+    _describe(file, facts)
+    return Kept(file.stem, file, facts)
+
+
+def keep_replaced(
+    folder: Path, source: Path, *, database: str, update: str = "", release: str = ""
+) -> Path:
+    """Keeps a database that is about to be replaced, log and all, and returns its file.
+
+    Costs no copy where the folder lies on the same file system. The app is stopped. Called again
+    for the same file it finds what was kept before.
+    """
+    durable.make_folder(folder)
+    file = next((f for f in folder.glob("*.db") if files.is_same(f, source)), None)
+    if file is None:
+        file = _free_file(folder, datetime.now(UTC), release or "replaced", database)
+        for log, kept_log in zip(
+            sqlite.companions(source)[:2], sqlite.companions(file)[:2], strict=True
+        ):
+            if log.exists():
+                files.duplicate(log, kept_log)
+        durable.sync_file(source)
+        files.put(source, file)
+    if not _json(file).exists():
+        _describe(
+            file,
+            Facts(
+                kind="replaced",
+                made_at=datetime.now(UTC),
+                update=update,
+                release=release,
+                database=database,
+                size_bytes=file.stat().st_size,
+            ),
+        )
+    return file
+
+
+def all(folder: Path) -> list[Kept]:  # noqa: A001 - read as backups.all
+    """Every backup in the folder, the newest first; a damaged one says what is wrong with it."""
+    names = {f.stem for f in folder.glob("*") if f.suffix in {".db", ".json"} and f.name[0] != "."}
+    return sorted((_look(folder, name) for name in names), key=_age, reverse=True)
+
+
+def get(folder: Path, name: str) -> Kept:
+    """The backup of that name. Raises DatabaseError, naming those there are, if it is not."""
+    for kept in all(folder):
+        if kept.name == name.removesuffix(".db"):
+            return kept
+    names = ", ".join(kept.name for kept in all(folder)[:10]) or "none at all"
+    raise DatabaseError(f"There is no backup {name} in {folder}.", next_step=f"There are: {names}.")
+
+
+def verify(kept: Kept) -> None:
+    """Reads all of it. Raises DatabaseError where it is not what was backed up."""
+    if kept.damage:
+        raise DatabaseError(f"The backup {kept.name} is damaged: {kept.damage}.")
+    if kept.facts is not None and kept.facts.sha256:
+        found = _sha256(kept.file)
+        if found != kept.facts.sha256:
+            raise DatabaseError(
+                f"The backup {kept.name} is damaged: its content is not what was written.",
+                next_step="Use another one: `surefoot backups` lists them.",
+            )
+    if files.has_log(kept.file):
+        return  # kept as it was found, unreadable perhaps: better than nothing
+    with sqlite.explained(kept.file, "is a damaged backup"):
+        sqlite.check(kept.file)
+
+
+def prune(folder: Path, keep: int, protected: set[str]) -> list[str]:
+    """Removes old backups and returns their names.
+
+    Of each database and kind the newest `keep` stay; damaged ones do not count, and stay
+    as well, for a person to look at. What is `protected` stays. None is removed before a newer one
+    of the same database was read and found whole, so the last good one is never removed.
+    """
+    groups: dict[tuple[str, str], list[Kept]] = {}
+    for kept in all(folder):
+        if kept.is_good and kept.facts is not None:
+            groups.setdefault((kept.facts.database, kept.facts.kind), []).append(kept)
+    removed = []
+    for group in groups.values():
+        surplus = [k for k in group[max(keep, 1) :] if k.name not in protected]
+        if not surplus or not any(map(_is_whole, group[: max(keep, 1)])):
+            continue
+        for kept in surplus:
+            _remove(kept)
+            removed.append(kept.name)
+    return removed
+
+
+def restore(kept: Kept, target: Path, replaced_into: Path | None) -> Path | None:
+    """Puts a backup in a database's place, durably, after what stands there was kept.
+
+    The app is stopped. Returns the file of what was replaced. Raises DatabaseError, with nothing
+    touched, where the backup is damaged or the database is in use.
+    """
+    verify(kept)
+    target = target.resolve()
+    staged = _stage(kept, target)
+    keep = None
+    if replaced_into is not None:
+        database = kept.facts.database if kept.facts else target.stem
+        keep = functools.partial(keep_replaced, replaced_into, database=database)
+    replaced = files.clear_for_another(target, keep)
+    files.put(staged, target)
+    durable.remove(staged)
+    return replaced
+
+
+def _stage(kept: Kept, target: Path) -> Path:
+    """A copy beside the target, with its log brought in."""
+    staged = target.with_name(f".{target.name}.backup")
+    files.remove_database(staged)
+    for log, staged_log in zip(
+        sqlite.companions(kept.file)[:2], sqlite.companions(staged)[:2], strict=True
+    ):
+        if log.exists():
+            files.duplicate(log, staged_log)
+    files.duplicate(kept.file, staged)
+    if files.has_log(staged):
+        with sqlite.explained(kept.file, "is a damaged backup"):
+            sqlite.settle(staged)
+    return staged
+
+
+def _age(kept: Kept) -> tuple[float, str]:
+    """When it was made: by the description, else by the name."""
+    made_at = datetime.fromtimestamp(0, UTC)
+    if kept.facts is not None:
+        made_at = kept.facts.made_at
+    else:
+        with suppress(ValueError):
+            made_at = datetime.strptime(f"{kept.name[:15]}+0000", "%Y%m%dT%H%M%S%z")
+    return made_at.timestamp(), kept.name
+
+
+def _look(folder: Path, name: str) -> Kept:
+    file = folder / f"{name}.db"
+    try:
+        facts = msgspec.json.decode(_json(file).read_bytes(), type=Facts)
+    except FileNotFoundError:
+        return Kept(name, file, None, "its description is missing")
+    except (msgspec.MsgspecError, OSError) as error:
+        return Kept(name, file, None, f"its description cannot be read ({error})")
+    if facts.schema != SCHEMA:
+        return Kept(name, file, None, f"its description is of schema {facts.schema}, not {SCHEMA}")
+    try:
+        size_bytes = file.stat().st_size
+    except OSError as error:
+        return Kept(name, file, facts, f"the database is missing ({error.strerror})")
+    if size_bytes != facts.size_bytes:
+        return Kept(
+            name, file, facts, f"it has {size_bytes} bytes where {facts.size_bytes} were written"
+        )
+    return Kept(name, file, facts)
+
+
+def _free_file(folder: Path, now: datetime, release: str, database: str) -> Path:
+    safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", release).strip(".-")[:60] or "unknown"
+    name = f"{now:%Y%m%dT%H%M%SZ}_{safe}_{database}"
+    number = 1
+    while any(folder.glob(f"{name if number == 1 else f'{name}-{number}'}.*")):
+        number += 1
+    return folder / f"{name if number == 1 else f'{name}-{number}'}.db"
+
+
+def _describe(file: Path, facts: Facts) -> None:
+    durable.write(_json(file), msgspec.json.format(msgspec.json.encode(facts)))
+
+
+def _json(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _remove(kept: Kept) -> None:
+    """The description goes last: what is half removed is listed as damaged."""
+    for file in (kept.file, *sqlite.companions(kept.file), _json(kept.file)):
+        file.unlink(missing_ok=True)
+    durable.sync_folder(kept.file.parent)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as reader:
+        return hashlib.file_digest(reader, "sha256").hexdigest()
+
+
+def _is_whole(kept: Kept) -> bool:
+    with suppress(DatabaseError):
+        verify(kept)
+        return True
+    return False

@@ -1,0 +1,196 @@
+"""Finding out what a release wants to do to the database, and doing it.
+
+    migration = detect(code, config.database["main"])     None: nothing to do
+    pending(migration, path)                              True, False, or None: cannot be known
+    check_reachable(migration, path, release)             refuses a database from the future
+    run(migration, environment=..., cwd=..., timeout_s=...)
+
+Only `run` runs anything of the release.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import IO, TYPE_CHECKING, Literal
+
+from surefoot.databases import sqlite
+from surefoot.databases.processes import KILLED_WITHIN_S, in_session
+from surefoot.databases.revisions import INI, heads, reached, revisions, url_in_alembic_ini
+from surefoot.errors import DatabaseError, MigrationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surefoot.config import Database
+
+__all__ = [
+    "Migration",
+    "check_reachable",
+    "detect",
+    "heads",
+    "pending",
+    "revision_of",
+    "revisions",
+    "run",
+    "url_in_alembic_ini",
+]
+
+OUTPUT_LIMIT_BYTES = 64 * 1024
+
+_DECISIVE = re.compile(r"^\s*(?:[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*|FAILED: .*)$")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What is run, and for whom."""
+
+    kind: Literal["alembic", "command"]
+    command: str
+    """For sh."""
+    code: Path
+
+
+def detect(code: Path, database: Database) -> Migration | None:
+    """How the release in `code` migrates this database; None where it does not."""
+    if database.migrate == "none":
+        return None
+    if database.migrate != "auto":
+        return Migration("command", database.migrate, code)
+    if not (code / INI).exists():
+        return None
+    try:
+        target = "heads" if len(heads(code)) > 1 else "head"
+    except DatabaseError:  # Alembic itself has to say what is there
+        target = "heads"
+    return Migration("alembic", f"alembic upgrade {target}", code)
+
+
+def revision_of(path: Path) -> list[str]:
+    """The revisions of Alembic that the database is at; empty where there are none."""
+    return sqlite.revisions_of(path)
+
+
+def pending(migration: Migration | None, path: Path) -> bool | None:
+    """Whether the migration would do something; None where only running it can tell."""
+    if migration is None:
+        return False
+    if migration.kind != "alembic":
+        return None
+    try:
+        known = revisions(migration.code)
+        tips = heads(migration.code)
+    except DatabaseError:
+        return None
+    return not set(tips) <= reached(known, sqlite.revisions_of(path))
+
+
+def check_reachable(migration: Migration | None, path: Path, release: str) -> None:
+    """Raises DatabaseError where the database is at a revision that the release has never heard of:
+    it comes from a newer or another line of releases."""
+    if migration is None or migration.kind != "alembic":
+        return
+    try:
+        known = revisions(migration.code)
+    except DatabaseError:
+        return  # cannot be known: Alembic will refuse it in the rehearsal
+    unknown = [r for r in sqlite.revisions_of(path) if r not in known]
+    if unknown:
+        raise DatabaseError(
+            f"The database is at {', '.join(unknown)}, which release {release} does not know.",
+            next_step="Update to a release that knows it, or put a backup back that fits.",
+        )
+
+
+def run(
+    migration: Migration,
+    *,
+    environment: dict[str, str],
+    cwd: Path,
+    timeout_s: float,
+    pass_fds: tuple[int, ...] = (),
+) -> str:
+    """Runs the migration in a session of its own and returns what it has printed.
+
+    `environment` is all of its environment; programs are looked up on its PATH. Nothing of the
+    session is left when this returns, whatever the outcome.
+
+    Raises MigrationError, with `output`, where it does not end with 0 in time.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            _arguments(migration, environment),
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end_session(process)
+        text = _end_of(output)
+    if code == 0:
+        return text
+    how = f"took longer than {timeout_s:g} s and was ended" if code is None else _ended(code)
+    last = _decisive_line(text)
+    raise MigrationError(
+        f"The migration `{migration.command}` {how}{f': {last}' if last else ''}.", output=text
+    )
+
+
+def _arguments(migration: Migration, environment: dict[str, str]) -> list[str]:
+    command = migration.command
+    if migration.kind == "alembic" and not shutil.which("alembic", path=environment.get("PATH")):
+        command = f"python -m {command}"
+    return ["/bin/sh", "-c", command]
+
+
+def _end_session(process: subprocess.Popen[bytes]) -> None:
+    """Kills what is left of it: nothing may write to the database behind our back."""
+    deadline = monotonic() + KILLED_WITHIN_S
+    while True:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        left = in_session(process.pid)
+        if not left:
+            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if monotonic() > deadline:
+            raise MigrationError(f"The processes {left} of the migration cannot be ended.")
+        sleep(0.01)
+
+
+def _end_of(output: IO[bytes]) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - OUTPUT_LIMIT_BYTES))
+    return output.read().decode(errors="replace")
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        with suppress(ValueError):
+            return f"was ended by {signal.Signals(-code).name}"
+    return f"failed with exit code {code}"
+
+
+def _decisive_line(text: str) -> str:
+    """The line that says what went wrong: the last that names an error, else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if _DECISIVE.match(line)]
+    return (errors or lines or [""])[-1].rstrip(".")[:300]

@@ -1,0 +1,350 @@
+"""The snapshot by a pin: takes no time, however large the database is.
+
+A checkpoint of the write-ahead log may write to the main file only while nobody holds read mark 0
+of the log's index. It is held here, so the main file stays what it was, byte for byte, and all that
+the migration writes is in its log:
+
+- The migration works on a hard link to the main file, in a folder of its own. So its log lies
+  in that folder, and the database itself shows its state before, whoever opens it.
+- `adopt` is one rename: the migration's log becomes the database's own.
+- Until `release` the main file stays held, by a small process of its own, so that the locks
+  outlive the engine. To restore is to remove the log.
+
+No process may have both names open at a time: SQLite would mix their indexes up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing, suppress
+from pathlib import Path
+
+import msgspec
+
+from surefoot import durable
+from surefoot.databases import backups, files, locks, sqlite
+from surefoot.databases.processes import GUARD, end_marked
+from surefoot.databases.records import Pinned, Stamp
+from surefoot.errors import DatabaseError
+
+PAYS_FROM_BYTES = 32 * 1024 * 1024
+"""A smaller database is copied as fast as it is pinned."""
+
+GUARD_S = 3600
+"""The longest that the locks outlive the engine."""
+
+FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
+"""Local, with locks and links that do what they say."""
+
+HEADER_BYTES = 100
+
+# What this process holds of each snapshot, by its work folder: the database, and the link.
+_held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
+
+
+def why_not(database: Path, folder: Path) -> str:
+    """Why the database cannot be pinned, or need not; empty where it should be."""
+    status = database.stat()
+    if status.st_size < PAYS_FROM_BYTES:
+        return "it is small"
+    if _header(database)[18:20] != b"\2\2":
+        return "it is not in WAL mode"
+    if status.st_nlink != 1:
+        return "its file has several names"
+    if status.st_dev != folder.stat().st_dev:
+        return "the snapshot's folder lies on another file system"
+    if (kind := _file_system(status.st_dev)) not in FILE_SYSTEMS:
+        return f"its file system is {kind or 'unknown'}"
+    if shutil.disk_usage(folder).free < 2 * status.st_size:
+        return "the disk has less room than twice its size"
+    if files.shares_blocks(folder):
+        return "the file system copies by sharing blocks"
+    return ""
+
+
+def take(name: str, database: Path, folder: Path) -> Pinned:
+    """Pins the database as it is. Raises DatabaseError or sqlite3.Error, with nothing changed."""
+    files.wait_until_free(database)
+    held = locks.freeze(database)
+    try:
+        record = Pinned(
+            name=name,
+            database=str(database),
+            folder=str(folder),
+            stamp=files.lasting_stamp(database),
+            header=_header(database),
+        )
+    except BaseException:
+        held.close()
+        raise
+    _held[_key(record)] = (held, None)
+    try:
+        _build(record)
+        durable.write(record.valid_path, b"")
+    except BaseException:
+        _let_go(record)
+        raise
+    return record
+
+
+def clear(name: str, folder: Path) -> None:
+    """Removes what an interrupted `take` has left."""
+    work = folder / f"{name}.work"
+    for held in _held.pop(str(work), ()):
+        if held is not None:
+            held.close()
+    durable.remove(folder / f"{name}.pin")
+    durable.remove_tree(work)
+
+
+def pass_fds(snapshot: Pinned) -> tuple[int, ...]:
+    """What the migration has to inherit."""
+    both = _held.get(_key(snapshot), ())
+    return tuple(fd for held in both if held is not None for fd in (held.main, held.index))
+
+
+def prepare(snapshot: Pinned) -> None:
+    """Back to `take`: an empty log beside the link, none beside the database."""
+    end_marked(snapshot.folder)
+    _check(snapshot)
+    if snapshot.valid_path.read_bytes():
+        _drop_log(snapshot)
+        durable.write(snapshot.valid_path, b"")
+    elif files.has_log(snapshot.database_path):
+        raise DatabaseError(
+            f"Somebody has written to {snapshot.database} during the update; it was left as it is.",
+            next_step="Find out who does that while the app is stopped.",
+        )
+    if _is_ready(snapshot):
+        return
+    _build(snapshot)
+
+
+def adopt(snapshot: Pinned) -> None:
+    """The migration's log becomes the database's, durably and at once."""
+    end_marked(snapshot.folder)
+    _check(snapshot)
+    database, work = snapshot.database_path, snapshot.work_path
+    held = _hold(snapshot)
+    end_marked(_key(snapshot), GUARD)
+    files.wait_until_free(database)
+    log, own_log = sqlite.companions(work)[0], sqlite.companions(database)[0]
+    if log.exists() and log.stat().st_size:
+        with (
+            sqlite.explained(database, "cannot be read after its migration"),
+            closing(sqlite.connect(work)) as connection,
+        ):
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        durable.sync_file(log)
+        durable.sync_folder(work.parent)
+        _note_adopted(snapshot, log)
+        if not locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_WRLCK):
+            raise sqlite.in_use(database)
+        log.replace(own_log)
+        durable.sync_folder(database.parent)
+        durable.sync_folder(work.parent)
+        # As SQLite does when it is the first to open a database: the index is made anew.
+        os.ftruncate(held.index, 0)
+    elif not snapshot.valid_path.read_bytes():
+        _note_adopted(snapshot, own_log)
+    locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_RDLCK)
+    locks.lock(held.index, locks.WRITE_BYTE, 1, fcntl.F_UNLCK)
+    _let_go_of_work(snapshot)
+    _leave_guard(snapshot, held)
+
+
+def restore(
+    snapshot: Pinned, keep_replaced: Path | None, *, update: str, release: str
+) -> Path | None:
+    """The log goes, and with it all that was written since `take`.
+
+    Where the new release has written, after the migration, a copy of it all is kept before. That
+    takes the time of a copy; otherwise this takes no time.
+    """
+    end_marked(snapshot.folder)
+    if snapshot.restored_path.exists():
+        return None
+    _check(snapshot)
+    database = snapshot.database_path
+    _hold(snapshot)
+    end_marked(_key(snapshot), GUARD)
+    files.wait_until_free(database)
+    kept = None
+    if keep_replaced is not None and _has_rows_of_the_app(snapshot):
+        kept = _keep(snapshot, keep_replaced, update, release)
+    _drop_log(snapshot)
+    durable.make_folder(snapshot.folder_path)
+    durable.write(snapshot.restored_path, b"")
+    _let_go(snapshot)
+    return kept
+
+
+def release(snapshot: Pinned) -> None:
+    """Lets the main file change again, and brings the log into it beside the running app."""
+    if snapshot.folder_path.is_dir():
+        durable.remove(snapshot.valid_path)
+        durable.remove(snapshot.restored_path)
+    _let_go(snapshot)
+    end_marked(_key(snapshot), GUARD)
+    with (
+        suppress(sqlite3.Error),  # the app does it by itself, only later
+        closing(sqlite.connect(snapshot.database_path, write=True)) as connection,
+    ):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _build(snapshot: Pinned) -> None:
+    """Makes the work folder anew, with nothing written in it. The database has no log."""
+    work, key = snapshot.work_path, _key(snapshot)
+    with sqlite.explained(snapshot.database_path, "cannot be pinned"):
+        if key not in _held:
+            _held[key] = (locks.freeze(snapshot.database_path), None)
+    held = _held[key][0]
+    _let_go_of_work(snapshot)
+    if not locks.lock(held.index, locks.WRITE_BYTE, 1, fcntl.F_WRLCK):
+        raise sqlite.in_use(snapshot.database_path)
+    durable.make_folder(work.parent)
+    work.hardlink_to(snapshot.database_path)
+    durable.sync_folder(work.parent)
+    with sqlite.explained(work, "cannot be pinned"):
+        _held[key] = (held, locks.freeze(work))
+
+
+def _hold(snapshot: Pinned) -> locks.Held:
+    """The locks on the database itself, taken again where an earlier process had them. What is in
+    its log stays there."""
+    held = _held.get(_key(snapshot))
+    if held is None:
+        held = _held[_key(snapshot)] = (locks.hold(snapshot.database_path), None)
+    return held[0]
+
+
+def _let_go_of_work(snapshot: Pinned) -> None:
+    held, work = _held[_key(snapshot)]
+    if work is not None:
+        work.close()
+        _held[_key(snapshot)] = (held, None)
+    durable.remove_tree(snapshot.work_path.parent)
+
+
+def _let_go(snapshot: Pinned) -> None:
+    for held in _held.pop(_key(snapshot), ()):
+        if held is not None:
+            held.close()
+    durable.remove_tree(snapshot.work_path.parent)
+
+
+def _drop_log(snapshot: Pinned) -> None:
+    """Removes the database's log first, so that its index never speaks of another one."""
+    end_marked(_key(snapshot), GUARD)
+    _let_go(snapshot)
+    files.remove_companions(snapshot.database_path)
+
+
+def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
+    """A process that does nothing but hold the locks. It outlives a stop of everything else by
+    signals, since an app that closes its database last would bring the log into the main file."""
+    subprocess.Popen(
+        ["/bin/sh", "-c", f"trap '' HUP INT TERM; exec sleep {GUARD_S}"],
+        env={GUARD: _key(snapshot), "PATH": os.defpath},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+        pass_fds=(held.main, held.index),
+    ).returncode = 0  # its end is nobody's business
+
+
+def _is_ready(snapshot: Pinned) -> bool:
+    """Whether the link is held and nothing was written to it."""
+    held = _held.get(_key(snapshot))
+    return held is not None and held[1] is not None and not files.has_log(snapshot.work_path)
+
+
+def _note_adopted(snapshot: Pinned, log: Path) -> None:
+    stamp = files.lasting_stamp(log) if log.exists() else None
+    durable.write(snapshot.valid_path, msgspec.json.encode(stamp))
+
+
+def _has_rows_of_the_app(snapshot: Pinned) -> bool:
+    """Whether the log holds something else than the migration."""
+    log = sqlite.companions(snapshot.database_path)[0]
+    if not files.has_log(snapshot.database_path):
+        return False
+    try:
+        adopted = msgspec.json.decode(snapshot.valid_path.read_bytes(), type=Stamp | None)
+    except (OSError, msgspec.MsgspecError):
+        return True
+    return adopted is None or not _is_like(files.stamp(log), adopted)
+
+
+def _keep(snapshot: Pinned, folder: Path, update: str, release: str) -> Path:
+    """A copy, once per update, however often the restore is begun."""
+    wanted = ("replaced", update, snapshot.name)
+    for kept in backups.all(folder) if update else []:
+        facts = kept.facts
+        if kept.is_good and facts and (facts.kind, facts.update, facts.database) == wanted:
+            return kept.file
+    return backups.make(
+        folder,
+        snapshot.database_path,
+        database=snapshot.name,
+        update=update,
+        release=release,
+        kind="replaced",
+    ).file
+
+
+def _check(snapshot: Pinned) -> None:
+    """Raises DatabaseError where the main file is not the pinned one any more."""
+    database = snapshot.database_path
+    if not snapshot.valid_path.exists():
+        raise DatabaseError(
+            f"The snapshot {snapshot.valid_path} is missing, so the database {database} cannot be "
+            "put back; it was left as it is.",
+            next_step="Put a backup back: `surefoot backups` lists them.",
+        )
+    if (
+        database.exists()
+        and _is_like(files.stamp(database), snapshot.stamp)
+        and _header(database) == snapshot.header
+    ):
+        return
+    raise DatabaseError(
+        f"The database {database} was pinned for the update, but its file has changed, so it "
+        "cannot be put back; it was left as it is.",
+        next_step="Put a backup back: `surefoot backups` lists them.",
+    )
+
+
+def _is_like(one: Stamp, other: Stamp) -> bool:
+    """Whether the content is the same; the time of change tells of names too."""
+    return (one.inode, one.size_bytes, one.modified_ns) == (
+        other.inode,
+        other.size_bytes,
+        other.modified_ns,
+    )
+
+
+def _key(snapshot: Pinned) -> str:
+    return str(snapshot.work_path.parent)
+
+
+def _header(database: Path) -> bytes:
+    with database.open("rb") as file:
+        return file.read(HEADER_BYTES)
+
+
+def _file_system(device: int) -> str:
+    """The kind of the file system, by the kernel's table of mounts; empty if it is not there."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        if fields.split()[2] == wanted:
+            return rest.split()[0]
+    return ""

@@ -1,0 +1,118 @@
+"""Who has a database open, and what a killed engine has left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARK = "SUREFOOT_MIGRATION"
+"""The environment variable by which the processes of a migration are known as ours."""
+
+GUARD = "SUREFOOT_GUARD"
+"""The same for the process that holds a database's locks when the engine may be gone."""
+
+KILLED_WITHIN_S = 10.0
+_PROC = Path("/proc")
+
+
+def holders(path: Path, *, writing: bool = False) -> list[int]:
+    """The processes that have the database, or its log, open (with `writing`: for writing).
+
+    Processes of other users cannot be looked into, unless we are root.
+    """
+    wanted = set()
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            status = Path(f"{path}{suffix}").stat()
+            wanted.add((status.st_dev, status.st_ino))
+    return [pid for pid in _pids() if wanted and _holds(pid, wanted, writing=writing)]
+
+
+def _holds(pid: int, wanted: set[tuple[int, int]], *, writing: bool) -> bool:
+    folder = _PROC / str(pid) / "fd"
+    try:
+        descriptors = os.listdir(folder)  # noqa: PTH208 - no objects for thousands of names
+    except OSError:
+        return False
+    for descriptor in descriptors:
+        with suppress(OSError):
+            link = f"{folder}/{descriptor}"
+            if not os.readlink(link).startswith("/"):  # noqa: PTH115 - as above
+                continue
+            status = os.stat(link)  # noqa: PTH116 - as above
+            if (status.st_dev, status.st_ino) in wanted and (
+                not writing or _is_writable(pid, descriptor)
+            ):
+                return True
+    return False
+
+
+def _is_writable(pid: int, descriptor: str) -> bool:
+    for line in (_PROC / str(pid) / "fdinfo" / descriptor).read_text().splitlines():
+        if line.startswith("flags:"):
+            return bool(int(line.split()[1], 8) & os.O_ACCMODE)
+    return True
+
+
+def end_marked(mark: str, variable: str = MARK) -> None:
+    """Kills every process whose environment says that it belongs to `mark`.
+
+    Returns when they are gone.
+    """
+    deadline = monotonic() + KILLED_WITHIN_S
+    while killed := [
+        pid for pid in _pids() if pid != os.getpid() and _kill_marked(pid, mark, variable)
+    ]:
+        if monotonic() > deadline:
+            raise OSError(f"The processes {killed} of an earlier attempt cannot be ended.")
+        sleep(0.01)
+
+
+def _kill_marked(pid: int, mark: str, variable: str) -> bool:
+    """Whether it was there. The descriptor makes sure that nobody else has got the number."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if pid == os.getpid() or mark not in marks_of(pid, variable):
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def marks_of(pid: int, variable: str) -> set[str]:
+    """The values of a variable in the environment of a process; empty for one that has ended."""
+    try:
+        entries = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return set()
+    prefix = f"{variable}=".encode()
+    return {os.fsdecode(e.removeprefix(prefix)) for e in entries if e.startswith(prefix)}
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for pid in _pids():
+        with suppress(OSError, ValueError, IndexError):
+            # The name in brackets may hold anything: what follows the last bracket is safe.
+            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] not in "ZX":
+                found.append(pid)
+    return found
+
+
+def _pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208

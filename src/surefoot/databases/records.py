@@ -1,0 +1,86 @@
+"""What is remembered of a snapshot, in the update's lock.
+
+A record holds everything that is needed to go on in another process after a crash; it says which
+kind of snapshot it is in the field `kind`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+
+class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    name: str
+    """The database's name in the configuration."""
+    database: str
+    """Its file: absolute, symlinks resolved."""
+    folder: str
+    """The snapshot's own folder."""
+    reason: str = ""
+    """Why this kind was taken rather than a faster one; empty where none is faster."""
+
+    @property
+    def database_path(self) -> Path:
+        return Path(self.database)
+
+    @property
+    def folder_path(self) -> Path:
+        return Path(self.folder)
+
+    @property
+    def restored_path(self) -> Path:
+        """Is there once the database was put back: what comes after that is the app's own."""
+        return self.folder_path / f"{self.name}.restored"
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """By what a file is seen to be untouched."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+class Absent(_Record, frozen=True, kw_only=True, tag="absent"):
+    """There was no database yet."""
+
+
+class Copied(_Record, frozen=True, kw_only=True, tag="copy"):
+    """A copy, whole and durable, lies in the folder as `<name>.db`."""
+
+    size_bytes: int
+    schema_digest: str
+    stamp: Stamp
+    """Of the database itself, when the copy was made."""
+    method: str = "copy"
+    """`reflink` where the file system shares the blocks, else `copy`."""
+
+    @property
+    def copy_path(self) -> Path:
+        return self.folder_path / f"{self.name}.db"
+
+
+class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
+    """The main file itself is held unchanged; all that is written goes into a log beside it."""
+
+    stamp: Stamp
+    """Of the main file. Its time of change does not count: a link to it comes and goes."""
+    header: bytes
+    """The first 100 bytes of the main file."""
+
+    @property
+    def work_path(self) -> Path:
+        """The hard link on which the migration works; its log lies beside it."""
+        return self.folder_path / f"{self.name}.work" / self.database_path.name
+
+    @property
+    def valid_path(self) -> Path:
+        """Is there while the pin is valid; holds, from just before it becomes the database's own,
+        the stamp of the migration's log."""
+        return self.folder_path / f"{self.name}.pin"
+
+
+Snapshot = Absent | Copied | Pinned

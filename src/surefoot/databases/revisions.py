@@ -1,0 +1,152 @@
+"""What a release's Alembic scripts say, read from their syntax trees: nothing of them is run."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from surefoot.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+INI = "alembic.ini"
+
+_SEPARATORS = {"os": os.pathsep, "space": None, "newline": "\n", ":": ":", ";": ";"}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One script."""
+
+    id: str
+    before: tuple[str, ...]
+    """down_revision: several where branches were merged, none for a root."""
+    depends_on: tuple[str, ...]
+    file: Path
+
+
+def revisions(code: Path) -> dict[str, Revision]:
+    """Every revision of the release, by its id.
+
+    Raises DatabaseError where they cannot be known without running the scripts.
+    """
+    found: dict[str, Revision] = {}
+    for file in _scripts(code):
+        revision = _read(file)
+        if revision is None:
+            continue
+        if revision.id in found:
+            raise DatabaseError(
+                f"Two migrations of the release are called {revision.id}: "
+                f"{found[revision.id].file.name} and {file.name}."
+            )
+        found[revision.id] = revision
+    return found
+
+
+def heads(code: Path) -> list[str]:
+    """The revisions that no other one comes after, sorted."""
+    known = revisions(code)
+    followed = {before for revision in known.values() for before in revision.before}
+    return sorted(set(known) - followed)
+
+
+def reached(known: dict[str, Revision], from_: Iterable[str]) -> set[str]:
+    """The revisions and all that lie before them or that they depend on."""
+    seen: set[str] = set()
+    left = list(from_)
+    while left:
+        current = left.pop()
+        if current not in seen and current in known:
+            seen.add(current)
+            left.extend((*known[current].before, *known[current].depends_on))
+    return seen
+
+
+def url_in_alembic_ini(code: Path) -> str | None:
+    """The `sqlalchemy.url` of alembic.ini; None where there is none, or only the template's."""
+    url = _settings(code).get("sqlalchemy.url", "").strip()
+    return None if not url or url.startswith("driver://") else url
+
+
+def _settings(code: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser({"here": str(code)}, interpolation=None)
+    try:
+        parser.read(code / INI, encoding="utf-8")
+        section = dict(parser["alembic"]) if parser.has_section("alembic") else {}
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise DatabaseError(f"{code / INI} cannot be read: {error}.") from None
+    # The only interpolation of Alembic's own; `%%` is a percent sign.
+    return {k: v.replace("%(here)s", str(code)).replace("%%", "%") for k, v in section.items()}
+
+
+def _scripts(code: Path) -> list[Path]:
+    settings = _settings(code)
+    home = code / settings.get("script_location", "alembic").strip()
+    if ":" in home.name:
+        raise DatabaseError(f"{INI} names a package, {home.name}, as the place of its scripts.")
+    locations = [code / part for part in _version_locations(settings)] or [home / "versions"]
+    recursive = settings.get("recursive_version_locations", "").strip().lower() == "true"
+    pattern = "**/*.py" if recursive else "*.py"
+    return sorted(
+        f for folder in locations for f in folder.glob(pattern) if f.name != "__init__.py"
+    )
+
+
+def _version_locations(settings: dict[str, str]) -> list[str]:
+    text = settings.get("version_locations", "").strip()
+    named = settings.get("path_separator") or settings.get("version_path_separator")
+    if named:
+        parts = text.split(_SEPARATORS.get(named.strip(), os.pathsep))
+    else:
+        parts = re.split(r"[,\s]+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _read(file: Path) -> Revision | None:
+    """None for a file that is no migration: it sets no `revision`."""
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        raise DatabaseError(f"The migration {file.name} is not Python: {error}.") from None
+    values: dict[str, object] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            names, value = statement.targets, statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            names, value = [statement.target], statement.value
+        else:
+            continue
+        for name in names:
+            if isinstance(name, ast.Name):
+                values[name.id] = _literal(value)
+    if values.get("revision") is None:
+        return None
+    before, depends_on = _ids(values.get("down_revision")), _ids(values.get("depends_on"))
+    if not isinstance(values["revision"], str) or before is None or depends_on is None:
+        raise DatabaseError(f"The migration {file.name} computes its revision.")
+    return Revision(values["revision"], before, depends_on, file)
+
+
+def _literal(value: ast.expr) -> object:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError):
+        return ...
+
+
+def _ids(value: object) -> tuple[str, ...] | None:
+    """None where it is not a revision, several or none."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, tuple | list | set) and all(isinstance(v, str) for v in value):
+        return tuple(value)
+    return None

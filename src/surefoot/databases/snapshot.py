@@ -1,0 +1,140 @@
+"""Putting a database back exactly as it was before the migration.
+
+The verbs, in the order of an update; `Snapshot` is a record for the lock (msgspec, tagged by
+`kind`: "copy", "absent", "pin"):
+
+    record = take("main", database, folder, redirectable=...)    the app is stopped
+    prepare(record)                                              before every attempt to migrate
+    migrations.run(..., environment=... | migration_environment(record, variable),
+                   pass_fds=pass_fds(record))
+    adopt(record)                                                the migration has ended well
+    kept = restore(record, backups_folder)                       rollback; any time before release
+    release(record)                                              after the commit or the rollback
+
+Rules that hold for every verb and every kind:
+
+- It may be called again after a crash at any instant inside it, in another process, and then ends
+  the same. When it returns, what it did survives a power cut.
+- It raises DatabaseError (OSError where the disk fails) and then has left the database as a whole:
+  as it was, or as the verb promises.
+- The app is stopped from `take` to `adopt`, and during `restore`. Who still has the database
+  open is waited for (PATIENCE_S), then named in the error. A migration that a killed engine has
+  left behind is ended first: it is found by `migration_environment`'s mark.
+- `folder` is the update's own (it may be shared by the databases of one update), on a disk
+  with room for the database; it is made if it is not there. `release` empties it.
+- The database of a record is never opened by two verbs at a time in one process.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from surefoot import durable
+from surefoot.databases import copying, pinning
+from surefoot.databases.processes import MARK, end_marked
+from surefoot.databases.records import Absent, Copied, Pinned, Snapshot
+from surefoot.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "Absent",
+    "Copied",
+    "Pinned",
+    "Snapshot",
+    "adopt",
+    "migration_environment",
+    "migration_url",
+    "pass_fds",
+    "prepare",
+    "release",
+    "restore",
+    "take",
+]
+
+
+def take(name: str, database: Path, folder: Path, *, redirectable: bool = False) -> Snapshot:
+    """Makes it possible to put the database back to what it is now.
+
+    `redirectable`: the migration obeys `migration_url` (there is a variable that tells the app its
+    URL), so that it may be pinned instead of copied. A database that is not there yet gives
+    "absent": putting it back means that it is gone again.
+    """
+    database = database.resolve()
+    durable.make_folder(folder)
+    folder = folder.resolve()
+    end_marked(str(folder))
+    pinning.clear(name, folder)
+    if not database.exists():
+        return copying.take(name, database, folder)
+    reason = "the migration cannot be told where to work"
+    if redirectable and not (reason := pinning.why_not(database, folder)):
+        try:
+            return pinning.take(name, database, folder)
+        except (DatabaseError, OSError, sqlite3.Error) as error:
+            reason = f"pinning it failed: {error}"
+            pinning.clear(name, folder)
+    return copying.take(name, database, folder, reason=reason)
+
+
+def migration_url(snapshot: Snapshot) -> str:
+    """Where the migration must work, as a SQLAlchemy URL."""
+    path = snapshot.work_path if isinstance(snapshot, Pinned) else snapshot.database
+    return f"sqlite:///{path}"
+
+
+def migration_environment(snapshot: Snapshot, variable: str | None) -> dict[str, str]:
+    """What the migration's environment needs on top: the URL, and the mark by which a migration
+    that was left behind is found and ended."""
+    told = {variable: migration_url(snapshot)} if variable else {}
+    return {**told, MARK: snapshot.folder}
+
+
+def pass_fds(snapshot: Snapshot) -> tuple[int, ...]:
+    """The descriptors that the migration must inherit, so that the guards live as long as it."""
+    return pinning.pass_fds(snapshot) if isinstance(snapshot, Pinned) else ()
+
+
+def prepare(snapshot: Snapshot) -> None:
+    """Puts the database back to its state at `take`, for a (repeated) migration.
+
+    Ends what an earlier attempt has left running. Does nothing where nothing has happened.
+    """
+    if isinstance(snapshot, Pinned):
+        pinning.prepare(snapshot)
+    else:
+        copying.prepare(snapshot)
+
+
+def adopt(snapshot: Snapshot) -> None:
+    """Takes over what the migration has made, durably. The snapshot stays until `release`."""
+    if isinstance(snapshot, Pinned):
+        pinning.adopt(snapshot)
+    else:
+        copying.adopt(snapshot)
+
+
+def restore(
+    snapshot: Snapshot, keep_replaced: Path | None, *, update: str = "", release: str = ""
+) -> Path | None:
+    """Puts the database back exactly as it was at `take`.
+
+    What is replaced, where it differs, is first kept in the folder `keep_replaced` as a backup
+    of kind "replaced" that names `update` and `release`; returns its file. With None it is lost.
+    Once put back, another call changes nothing, so the old release's new rows are safe from it.
+
+    Raises DatabaseError, with nothing touched, where the snapshot is missing or damaged.
+    """
+    if isinstance(snapshot, Pinned):
+        return pinning.restore(snapshot, keep_replaced, update=update, release=release)
+    return copying.restore(snapshot, keep_replaced, update=update, release=release)
+
+
+def release(snapshot: Snapshot) -> None:
+    """Gives the snapshot up: after the commit, or after the rollback is done."""
+    if isinstance(snapshot, Pinned):
+        pinning.release(snapshot)
+    else:
+        copying.release(snapshot)

@@ -1,0 +1,1 @@
+"""Whether an app is alive: probes that ask it, and pure judges that decide by the answers."""

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import PlainTextResponse
+
+from surefoot.app.asgi import MaintenanceMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.app.conftest import Home
+
+
+def create_app() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/{path:path}", response_class=PlainTextResponse)
+    def answer(path: str) -> str:
+        return f"app: {path}"
+
+    app.add_middleware(MaintenanceMiddleware)
+    return app
+
+
+@contextmanager
+def served(app: Any) -> Iterator[int]:
+    """Runs a real uvicorn in a thread; yields its port."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, Any, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, headers=given)
+        response = connection.getresponse()
+        return response.status, response.headers, response.read()
+    finally:
+        connection.close()
+
+
+def test_a_fastapi_app_is_closed_in_probation_and_opens_at_the_commit(home: Home) -> None:
+    home.write_lock("probation", token="secret")
+    with served(create_app()) as port:
+        status, headers, body = ask(port, "/api/items")
+        assert (status, json.loads(body)["code"]) == (503, "maintenance")
+        assert headers["Retry-After"] == "5"
+        status, headers, body = ask(port, "/home", Accept_Language="zh-CN")
+        assert (status, headers["Content-Language"]) == (503, "zh-Hans")
+        assert "马上回来" in body.decode()
+        assert ask(port, "/home", "HEAD")[::2] == (503, b"")
+        assert ask(port, "/api/items", "POST")[0] == 503
+        assert ask(port, "/static/app.css")[2] == b"app: static/app.css"
+        assert ask(port, "/home", X_Surefoot_Probe="secret")[2] == b"app: home"
+        assert ask(port, "/home", X_Surefoot_Probe="guess")[0] == 503
+        home.lock.unlink()
+        assert ask(port, "/home")[2] == b"app: home"
+
+
+def test_without_a_lock_it_is_not_there(home: Home) -> None:
+    with served(create_app()) as port:
+        home.write_lock("probation")  # an update that begins later ends this process first
+        assert ask(port, "/home")[2] == b"app: home"
+
+
+class Spy:
+    """An app that notes what reaches it."""
+
+    def __init__(self) -> None:
+        self.reached: list[str] = []
+
+    async def __call__(self, scope: Any, _receive: Any, _send: Any) -> None:
+        self.reached.append(scope["type"])
+
+
+def talk(scope: dict[str, Any], app: Spy) -> list[dict[str, Any]]:
+    """What the middleware sends to the server."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": f"{scope['type']}.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    middleware = MaintenanceMiddleware(app)
+    asyncio.run(middleware({"headers": [], "path": "/", **scope}, receive, send))
+    return sent
+
+
+def test_a_websocket_is_turned_away_cleanly(home: Home) -> None:
+    home.write_lock("probation")
+    app = Spy()
+    assert talk({"type": "websocket"}, app) == [{"type": "websocket.close", "code": 1013}]
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
+    start, body = talk({"type": "websocket", "path": "/api", "extensions": extensions}, app)
+    assert (start["type"], start["status"]) == ("websocket.http.response.start", 503)
+    assert (b"retry-after", b"5") in start["headers"]
+    assert json.loads(body["body"])["code"] == "maintenance"
+    assert app.reached == []
+
+
+def test_the_lifespan_passes(home: Home) -> None:
+    home.write_lock("probation")
+    app = Spy()
+    assert talk({"type": "lifespan"}, app) == []
+    assert app.reached == ["lifespan"]
+
+
+def test_prefixes_are_those_of_the_app_wherever_it_is_mounted(home: Home) -> None:
+    home.write_lock("probation")
+    for root, path in (("/shop", "/shop/api/x"), ("/shop", "/api/x"), ("", "/api/x")):
+        start, _ = talk({"type": "http", "root_path": root, "path": path}, Spy())
+        assert (b"content-type", b"application/json") in start["headers"]
+    start, _ = talk({"type": "http", "root_path": "/api", "path": "/api/home"}, Spy())
+    assert (b"content-type", b"text/html; charset=utf-8") in start["headers"]

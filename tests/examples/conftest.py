@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from surefoot.demo.sample import make_history
+
+if TYPE_CHECKING:
+    from surefoot.demo.sample import History
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """The sample app's repository, with every release published."""
+    return make_history(tmp_path_factory.mktemp("sample"))

@@ -1,0 +1,88 @@
+"""Real supervisors, engines and apps, with a client that writes and reads all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.examples.conftest import history
+from tests.system.notes import Notes
+
+from surefoot.demo.client import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from surefoot.demo.sample import History
+
+__all__ = ["history"]
+
+PATIENCE_S = 60
+
+
+@pytest.fixture
+def server(history: History, tmp_path: Path) -> Iterator[Notes]:
+    """A home in which nothing runs yet."""
+    server = Notes(tmp_path, history)
+    with stopped_at_last(server):
+        yield server
+
+
+@contextlib.contextmanager
+def stopped_at_last(server: Notes) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        server.stop()
+        left = processes_of(server)
+        sys.stdout.write(server.log_tail(400))  # shown where the test has failed
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="module")
+def notes(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
+    """Release v1.2, serving; for tests that end with v1.2 serving."""
+    server = Notes(tmp_path_factory.mktemp("notes"), history, first="v1.2")
+    with stopped_at_last(server):
+        server.start()
+        server.wait_for("1.2", PATIENCE_S)
+        yield server
+
+
+@pytest.fixture
+def client(notes: Notes) -> Iterator[Client]:
+    with Client(notes.url) as client:
+        yield client
+
+
+def processes_of(server: Notes) -> list[int]:
+    """Every process that belongs to this home, whoever started it."""
+    found = []
+    mark = f"SUREFOOT_HOME={server.home}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def kill_everything(server: Notes) -> None:
+    """SIGKILL for the supervisor, the engine, the app and all that they have started."""
+    while pids := processes_of(server):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.reap()
+
+
+def wait_until(condition: Callable[[], object], what: str, deadline_s: float = PATIENCE_S) -> None:
+    end_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end_s, f"{what}: not within {deadline_s} s"
+        time.sleep(0.01)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.system.conftest import PATIENCE_S, wait_until
+
+from surefoot.demo.client import Client, Kind
+from surefoot.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tests.system.notes import Notes
+
+
+def test_updates_go_live_and_nothing_is_lost(server: Notes) -> None:
+    server.start()
+    server.wait_for("1.0", PATIENCE_S)
+    with Client(server.url) as client:
+        for tag in ("v1.1", "v1.2", "v1.3"):
+            assert server.update(tag).outcome is ExitCode.OK
+            assert server.version() == tag.removeprefix("v")
+        code_only = json.loads(server.command("history", "--json").stdout)
+        client.stop()
+        assert client.lost() == []
+        failed = client.summary().failed
+        assert set(failed) <= {Kind.MAINTENANCE}, failed
+    built = [event["text"] for event in code_only if event["event"] == "built"]
+    assert "nothing was installed" in built[-1]
+    assert server.update("v1.3").outcome is ExitCode.OK
+    assert "in use already" in server.update("v1.3").reason
+
+
+def test_by_hand_code_goes_back_where_the_schema_is_the_same(notes: Notes) -> None:
+    assert notes.update("v1.3").outcome is ExitCode.OK
+    back = notes.command("rollback", "--wait")
+    assert back.returncode == ExitCode.OK, back
+    assert notes.version() == "1.2"
+
+
+def test_code_never_goes_back_without_its_schema(server: Notes) -> None:
+    server.start()
+    server.wait_for("1.0", PATIENCE_S)
+    assert server.update("v1.2").outcome is ExitCode.OK
+    with Client(server.url) as client:
+        back = server.command("rollback", "--wait")
+        assert back.returncode == ExitCode.ABANDONED
+        assert "data is never taken back silently" in back.stdout
+        assert server.version() == "1.2"
+        client.stop()
+        assert client.lost() == []
+        assert client.summary().failures == 0
+
+
+def test_a_backup_comes_back_together_with_its_release(server: Notes) -> None:
+    server.start()
+    server.wait_for("1.0", PATIENCE_S)
+    with Client(server.url) as before:
+        wait_until(lambda: len(before.acknowledged) > 5, "some notes are there")
+    assert server.update("v1.2").outcome is ExitCode.OK
+    backups = json.loads(server.command("backups", "--json").stdout)
+    name = backups[0]["name"]
+    refused = server.command("restore", name, "--wait")
+    assert refused.returncode == ExitCode.REFUSED
+    assert "--with-release" in refused.stdout
+    assert server.version() == "1.2"
+    restored = server.command("restore", name, "--with-release", "--wait")
+    assert restored.returncode == ExitCode.OK, restored
+    assert server.version() == "1.0"
+    assert before.lost() == []
+    assert len(json.loads(server.command("backups", "--json").stdout)) > len(backups)
+
+
+def test_two_requests_at_once_are_one_update_and_one_clear_refusal(notes: Notes) -> None:
+    both = [notes.begin("update", "--to", tag, "--wait") for tag in ("v1.3", "bad-health")]
+    ended = [(process.wait(PATIENCE_S), *process.communicate()) for process in both]
+    codes = sorted(code for code, *_ in ended)
+    assert ExitCode.REFUSED in codes, ended
+    assert codes[0] in {ExitCode.OK, ExitCode.REFUSED}
+    refused = next(out + err for code, out, err in ended if code == ExitCode.REFUSED)
+    assert "update is in flight" in refused or "request is waiting" in refused
+    wait_until(lambda: not notes.lock.exists(), "the update has ended")
+    if notes.version() != "1.2":
+        assert notes.command("rollback", "--wait").returncode == ExitCode.OK
+
+
+def test_an_app_that_does_not_stop_is_killed_and_the_update_goes_on(notes: Notes) -> None:
+    assert notes.update("bad-stop").outcome is ExitCode.OK
+    assert notes.command("rollback", "--wait").returncode == ExitCode.OK
+    assert notes.version() == "1.2"
+
+
+def test_the_app_can_ask_for_the_update_itself(server: Notes) -> None:
+    server.start()
+    server.wait_for("1.0", PATIENCE_S)
+    server.follow("v1.1")
+    with Client(server.url) as client:
+        assert server.post("/api/admin/update", {"X-Admin-Token": "secret"}) == 202
+        wait_until(lambda: server.version() == "1.1", "v1.1 serves")
+        wait_until(lambda: not server.lock.exists(), "the update has ended")
+        client.stop()
+        assert client.lost() == []

@@ -5,6 +5,7 @@ import http.client
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,19 @@ from starlette.responses import PlainTextResponse
 from surefoot.app.asgi import MaintenanceMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.app.conftest import Home
 
 
-def create_app() -> FastAPI:
+def create_app(hold_s: float = 0) -> FastAPI:
     app = FastAPI()
 
     @app.get("/{path:path}", response_class=PlainTextResponse)
     def answer(path: str) -> str:
         return f"app: {path}"
 
-    app.add_middleware(MaintenanceMiddleware)
+    app.add_middleware(MaintenanceMiddleware, hold_s=hold_s)
     return app
 
 
@@ -76,6 +77,34 @@ def test_a_fastapi_app_is_closed_in_probation_and_opens_at_the_commit(home: Home
         assert ask(port, "/home")[2] == b"app: home"
 
 
+def ask_and_then(app: FastAPI, change: Callable[[], object]) -> tuple[int, bytes]:
+    """Asks, and makes the change while the answer is waited for."""
+    with served(app) as port, ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(ask, port, "/home")
+        time.sleep(0.3)
+        assert not asked.done()
+        change()
+        status, _, body = asked.result()
+    return status, body
+
+
+def test_whoever_waits_in_probation_is_served_at_the_commit(home: Home) -> None:
+    home.write_lock("probation")
+    assert ask_and_then(create_app(hold_s=60), home.lock.unlink) == (200, b"app: home")
+
+
+def test_whoever_waits_is_sent_away_at_once_when_the_release_goes_back(home: Home) -> None:
+    home.write_lock("probation")
+    status, _ = ask_and_then(create_app(hold_s=60), lambda: home.write_lock("rolling_back"))
+    assert status == 503
+
+
+def test_nobody_waits_while_a_release_goes_back(home: Home) -> None:
+    home.write_lock("rolling_back")
+    with served(create_app(hold_s=3600)) as port:
+        assert ask(port, "/home")[0] == 503
+
+
 def test_without_a_lock_it_is_not_there(home: Home) -> None:
     with served(create_app()) as port:
         home.write_lock("probation")  # an update that begins later ends this process first
@@ -102,7 +131,7 @@ def talk(scope: dict[str, Any], app: Spy) -> list[dict[str, Any]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    middleware = MaintenanceMiddleware(app)
+    middleware = MaintenanceMiddleware(app, hold_s=0)
     asyncio.run(middleware({"headers": [], "path": "/", **scope}, receive, send))
     return sent
 

@@ -208,10 +208,10 @@ def test_what_an_interrupted_backup_has_left_is_swept_up(folder: Path, database:
 
 @pytest.mark.parametrize("verb", ["make", "restore", "prune"])
 def test_a_kill_at_any_step_leaves_every_backup_whole_and_can_be_repeated(
-    tmp_path: Path, verb: str
+    in_memory: Path, verb: str
 ) -> None:
     for number in range(1, 100):
-        home = tmp_path / str(number)
+        home = in_memory / str(number)
         home.mkdir()
         database = support.make(home / "app.db")
         folder = home / "backups"

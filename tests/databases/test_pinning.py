@@ -64,14 +64,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_guard_stays(tmp_path: Path) -> Iterator[None]:
+def _no_guard_stays(tmp_path: Path, in_memory: Path) -> Iterator[None]:
     yield
-    for key in [key for key in pinning._held if key.startswith(str(tmp_path))]:
+    for key in list(pinning._held):
         for held in pinning._held.pop(key):
             if held is not None:
                 held.close()
-    for work in [*tmp_path.glob("snapshots/u1"), *tmp_path.glob("*/snapshots")]:
-        processes.end_marked(str(work / "main.work"), processes.GUARD)
+    for folder in [*tmp_path.glob("snapshots/u1"), *in_memory.glob("*/snapshots")]:
+        processes.end_marked(str(folder / "main.work"), processes.GUARD)
 
 
 def pin(database: Path, folder: Path) -> snapshot.Pinned:
@@ -414,13 +414,13 @@ def test_who_holds_the_database_is_named_and_nothing_is_changed(
 @pytest.mark.parametrize("verb", ["take", "prepare", "adopt", "restore", "release"])
 @pytest.mark.parametrize("again", ["verb", "step"])
 def test_every_verb_can_be_repeated_after_a_kill_at_any_step(
-    tmp_path: Path, verb: str, again: str
+    in_memory: Path, verb: str, again: str
 ) -> None:
     """The next engine repeats the verb, or the transaction's step: prepare, migrate, adopt."""
     if again == "step" and verb not in {"prepare", "adopt"}:
         return
     for number in range(1, 200):
-        home = tmp_path / str(number)
+        home = in_memory / str(number)
         (home / "data").mkdir(parents=True)
         if survives_a_kill(home, verb, number, again):
             assert number > 2

@@ -344,10 +344,10 @@ def test_where_the_file_system_is_another_one_the_snapshot_is_copied_back(
 @pytest.mark.parametrize("state", ["killed_in_wal", "killed_in_transaction", "absent"])
 @pytest.mark.parametrize("verb", ["take", "prepare", "adopt", "restore", "release"])
 def test_every_verb_can_be_repeated_after_a_kill_at_any_step(
-    tmp_path: Path, state: str, verb: str
+    in_memory: Path, state: str, verb: str
 ) -> None:
     for number in range(1, 200):
-        home = tmp_path / str(number)
+        home = in_memory / str(number)
         home.mkdir()
         if survives_a_kill(home, state, verb, number):
             assert number > 2

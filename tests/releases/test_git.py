@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import threading
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -227,8 +227,9 @@ class TestFetch:
         remote.commit({"a": "2"})
         assert (fetched(home, remote) / "a").read_text() == "2"
 
+    @pytest.mark.parametrize("damage", ["missing", "altered"])
     def test_damage_that_shows_only_while_exporting_is_mended(
-        self, home: Home, remote: Remote
+        self, home: Home, remote: Remote, damage: str
     ) -> None:
         commit = remote.commit({"a": os.urandom(3000).hex()})
         source = GitSource(home.mirror, remote.source())
@@ -239,7 +240,10 @@ class TestFetch:
             ["sh", "-c", "mv objects/pack pack && cat pack/*.pack | git unpack-objects -q"],
             cwd=home.mirror, env={"PATH": os.environ["PATH"], "GIT_DIR": "."}, check=True,
         )  # fmt: skip
-        shutil.rmtree(home.mirror / "objects" / blob[:2])
+        loose = home.mirror / "objects" / blob[:2] / blob[2:]
+        loose.unlink()
+        if damage == "altered":
+            loose.write_bytes(zlib.compress(b"blob 6000\0" + b"x" * 6000))
         source.export(commit, home.root / "out")
         assert (home.root / "out/a").read_text() == (remote.folder / "a").read_text()
 

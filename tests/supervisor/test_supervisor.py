@@ -164,13 +164,15 @@ def test_after_three_crashes_in_a_row_the_engine_is_told(supervised: Supervised)
     assert supervised.log("engine") == ["crashed"]
 
 
-def test_what_a_crashed_process_left_is_gone_before_it_starts_again(supervised: Supervised) -> None:
+@pytest.mark.parametrize("escape", ["", "env -i", "setsid"])
+def test_what_a_crashed_process_left_is_gone_before_it_starts_again(
+    supervised: Supervised, escape: str
+) -> None:
     supervised.process(
         "web",
-        'if [ ! -e "$0.again" ]; then : >"$0.again"\n'
-        "sh -c 'echo $$ >>\"$SUREFOOT_HOME/child.log\"; exec sleep 1000' &\n"
-        'until [ -s "$SUREFOOT_HOME/child.log" ]; do sleep 0.02; done; exit 3; fi\n'
-        'cd "$SUREFOOT_HOME"; ' + IF_CHILD_LIVES + FOREVER,
+        'cd "$SUREFOOT_HOME"; if [ ! -e again ]; then : >again\n'
+        f"{escape} sh -c 'echo $$ >>child.log; exec sleep 1000' &\n"
+        "until [ -s child.log ]; do sleep 0.02; done; exit 3; fi\n" + IF_CHILD_LIVES + FOREVER,
     )
     supervised.start()
     supervised.pids("web", 2)
@@ -481,6 +483,18 @@ def test_an_engine_that_hangs_is_ended_with_all_it_started(supervised: Supervise
     assert supervised.end() == 143
     eventually(lambda: not any(is_alive(pid) for pid in pids), "all are gone")
     assert "The engine does not end" in supervised.messages()
+
+
+def test_once_all_is_to_end_no_wish_of_the_engine_counts(supervised: Supervised) -> None:
+    supervised.process("web", FOREVER)
+    supervised.engine(
+        "update", "trap 'say stop; say run; exit' TERM\n: >>ready.log; while :; do sleep 0.1; done"
+    )
+    supervised.start()
+    supervised.send("update")
+    eventually((supervised.home.root / "ready.log").exists, "the engine runs")
+    assert supervised.end() == 143
+    assert len(supervised.log("web")) == 1
 
 
 # --- by hand

@@ -82,4 +82,4 @@ class Notes(Server):
 
     def reap(self) -> None:
         if self._process is not None:
-            self._process.poll()
+            self._process.wait(60)

@@ -24,7 +24,7 @@ def test_every_step_may_be_begun_only_so_often() -> None:
 
 def test_every_state_can_reach_an_end_in_which_an_app_runs() -> None:
     def ends(state: State) -> bool:
-            return state in ENDED or any(ends(s) for s in may_follow(state) - {State.BROKEN})
+        return state in ENDED or any(ends(s) for s in may_follow(state) - {State.BROKEN})
 
     assert all(ends(state) for state in State if state is not State.BROKEN)
 

@@ -5,6 +5,7 @@ app.add_middleware(MaintenanceMiddleware)   # last, so that it runs first
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from surefoot.app.maintenance import API_PREFIXES, STATIC_PREFIXES, TOKEN_HEADER, Maintenance
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+HOLD_S = 5.0
+LOOK_EVERY_S = 0.02
 TRY_AGAIN_LATER = 1013
 """The code of a closed WebSocket (RFC 6455, registry of close codes)."""
 
@@ -29,6 +32,9 @@ class MaintenanceMiddleware:
 
     Reads the lock when it is made. Open, it costs one look at an attribute; without Surefoot it is
     always open.
+
+    While a release is judged, requests first wait, for up to `hold_s` seconds: mostly it is found
+    healthy before that, and whoever has waited is served as if nothing had been.
     """
 
     def __init__(
@@ -37,19 +43,33 @@ class MaintenanceMiddleware:
         *,
         api_prefixes: Sequence[str] = API_PREFIXES,
         static_prefixes: Sequence[str] = STATIC_PREFIXES,
+        hold_s: float = HOLD_S,
     ) -> None:
         self.app = app
+        self.hold_s = hold_s
         self.maintenance = Maintenance(api_prefixes=api_prefixes, static_prefixes=static_prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.maintenance.is_closed and scope["type"] in {"http", "websocket"}:
-            answer = self.maintenance.turn_away(
-                _path(scope), _header(scope, TOKEN_HEADER), _header(scope, "Accept-Language")
-            )
+            answer = await self._turned_away(scope)
             if answer is not None:
                 await _send(answer, scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+    async def _turned_away(self, scope: Scope) -> Answer | None:
+        """The answer for a request that has waited in vain; None for one that may pass."""
+        asked = (_path(scope), _header(scope, TOKEN_HEADER), _header(scope, "Accept-Language"))
+        answer = self.maintenance.turn_away(*asked)
+        if answer is None or not self.maintenance.is_judged:
+            return answer
+        import asyncio  # loaded anyway, where an ASGI server runs
+
+        end_s = time.monotonic() + self.hold_s
+        while answer is not None and self.maintenance.is_judged and time.monotonic() < end_s:
+            await asyncio.sleep(LOOK_EVERY_S)
+            answer = self.maintenance.turn_away(*asked)
+        return answer
 
 
 async def _send(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,7 +75,7 @@ class Worker(multiprocess.Process):
 
 def workers(server: Server, sockets: list[socket.socket]) -> multiprocess.Multiprocess:
     """The parent of several workers, each of which ends as `Server` does."""
-    if "target" in inspect.signature(multiprocess.Multiprocess).parameters:  # uvicorn to 0.4x
+    if "target" in inspect.signature(multiprocess.Multiprocess).parameters:  # older uvicorn
         return multiprocess.Multiprocess(  # type: ignore[call-arg]
             server.config, target=server.run, sockets=sockets
         )

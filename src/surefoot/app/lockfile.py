@@ -13,6 +13,9 @@ CLOSED_STATES = frozenset(
 )
 """The public is kept out: what it wrote now might still be taken back."""
 
+JUDGED_STATES = frozenset({"switched", "probation"})
+"""The release runs, and nothing is known against it."""
+
 
 class LockUnreadable(Exception):  # noqa: N818 - says what it is
     """There is a lock, and it cannot be read as one."""

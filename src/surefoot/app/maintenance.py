@@ -60,6 +60,13 @@ class Maintenance:
         if self._home:
             self._begin()
 
+    @property
+    def is_judged(self) -> bool:
+        """Closed, but perhaps not for long: the release may be found healthy at any moment."""
+        return (
+            self.is_closed and self._lock is not None and self._lock.state in lockfile.JUDGED_STATES
+        )
+
     def turn_away(self, path: str, token: str, accept_language: str) -> Answer | None:
         """The answer for a request that must wait; None for one that may pass."""
         self._look_again()

@@ -36,17 +36,14 @@ def holders(path: Path, *, writing: bool = False) -> list[int]:
 
 
 def _holds(pid: int, wanted: set[tuple[int, int]], *, writing: bool) -> bool:
-    folder = _PROC / str(pid) / "fd"
+    folder = f"/proc/{pid}/fd"
     try:
         descriptors = os.listdir(folder)  # noqa: PTH208 - no objects for thousands of names
     except OSError:
         return False
     for descriptor in descriptors:
         with suppress(OSError):
-            link = f"{folder}/{descriptor}"
-            if not os.readlink(link).startswith("/"):  # noqa: PTH115 - as above
-                continue
-            status = os.stat(link)  # noqa: PTH116 - as above
+            status = os.stat(f"{folder}/{descriptor}")  # noqa: PTH116 - as above
             if (status.st_dev, status.st_ino) in wanted and (
                 not writing or _is_writable(pid, descriptor)
             ):
@@ -76,13 +73,15 @@ def end_marked(mark: str, variable: str = MARK) -> None:
 
 
 def _kill_marked(pid: int, mark: str, variable: str) -> bool:
-    """Whether it was there. The descriptor makes sure that nobody else has got the number."""
+    """Whether it was there."""
+    if pid == os.getpid() or not _is_marked(pid, mark, variable):
+        return False
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
         return False
-    try:
-        if pid == os.getpid() or mark not in marks_of(pid, variable):
+    try:  # the descriptor makes sure that nobody else has got the number
+        if not _is_marked(pid, mark, variable):
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
     except OSError:
@@ -92,14 +91,14 @@ def _kill_marked(pid: int, mark: str, variable: str) -> bool:
     return True
 
 
-def marks_of(pid: int, variable: str) -> set[str]:
-    """The values of a variable in the environment of a process; empty for one that has ended."""
+def _is_marked(pid: int, mark: str, variable: str) -> bool:
+    """Whether its environment has the variable with that value; it has none once it has ended."""
     try:
-        entries = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - no object for each
+            environment = file.read()
     except OSError:
-        return set()
-    prefix = f"{variable}=".encode()
-    return {os.fsdecode(e.removeprefix(prefix)) for e in entries if e.startswith(prefix)}
+        return False
+    return os.fsencode(f"\0{variable}={mark}\0") in b"\0" + environment
 
 
 def in_session(session: int) -> list[int]:

@@ -120,10 +120,7 @@ def run(
             reader = _Reader(process, merge=merge, limit=max_output_bytes, on_line=on_line)
             deadline = time.monotonic() + timeout_s
             while not reader.ended():
-                if time.monotonic() > deadline:
-                    raise TooLongError(
-                        f"`{Path(arguments[0]).name}` did not end within {timeout_s:g} seconds."
-                    )
+                _check_time(deadline, Path(arguments[0]).name, timeout_s)
                 if watch:
                     watch()
                 reader.read()
@@ -237,6 +234,11 @@ def _holders(path: Path) -> tuple[int | None, set[int]]:
                     taker = int(found[1])
                     holders.add(int(process.name))
     return taker, holders
+
+
+def _check_time(deadline: float, name: str, timeout_s: float) -> None:
+    if time.monotonic() > deadline:
+        raise TooLongError(f"`{name}` did not end within {timeout_s:g} seconds.")
 
 
 def _wait_until_gone(group: int) -> None:

@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test simulate lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -17,6 +17,9 @@ demo: setup  ## watch a real app being updated while it serves, and saved from b
 
 test: setup  ## every test
 	@$(BIN)/pytest -n 2 --dist worksteal
+
+simulate: setup  ## every crash and failure at every point, up to three in one update
+	@$(BIN)/python -m tests.simulation
 
 lint: setup  ## ruff, mypy strict, shellcheck, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

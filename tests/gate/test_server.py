@@ -36,7 +36,8 @@ def gate(held: socket.socket) -> Iterator[Gate]:
 
 
 def get(held: socket.socket, method: str = "GET", path: str = "/") -> tuple[int, bytes, str]:
-    connection = http.client.HTTPConnection(*held.getsockname(), timeout=20)
+    host, port = held.getsockname()
+    connection = http.client.HTTPConnection(host, port, timeout=20)
     with contextlib.closing(connection):
         connection.request(method, path)
         response = connection.getresponse()

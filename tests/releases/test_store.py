@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.releases import programs
 
 from surefoot.errors import DamagedError, RefusedError, StageError
 from surefoot.releases import Ledger, Release, Store, prune
@@ -247,12 +249,17 @@ class TestPrune:
         assert (store.home.data / "app.db").read_text() == "mine"
 
 
-def test_an_orphaned_build_is_ended_before_its_release_is_made_anew(store: Store) -> None:
+def test_an_orphaned_build_is_ended_before_its_release_is_made_anew(
+    store: Store, tmp_path: Path
+) -> None:
     folder = store.staging(identity(1))
-    lock = store.home.releases / ".building"
-    script = f"exec 9>{lock}; flock 9; setsid sh -c 'while :; do mkdir -p {folder}/x; done' & :"
+    loop = f"echo $$ > {tmp_path}/pid; mkdir {folder}/begun; exec sleep 100"
     subprocess.run(
-        ["sh", "-c", script], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        ["sh", "-c", f"exec 9>{store.home.releases}/.building; flock 9; setsid sh -c '{loop}' & :"],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not (folder / "begun").exists():
+        time.sleep(0.01)
     folder = store.staging(identity(1))
+    assert programs.ends(int((tmp_path / "pid").read_text()), within_s=50)
     assert list(folder.iterdir()) == []

@@ -14,7 +14,7 @@ def home(tmp_path: Path) -> Home:
 def test_events_are_read_in_the_order_in_which_they_happened(home: Home) -> None:
     history = History(home)
     for event in ("requested", "staged", "committed"):
-        history.append("u1", event, f"It {event}.", **{"to": "b"})
+        history.append("u1", event, f"It {event}.", to="b")
     assert [e.event for e in history.read()] == ["requested", "staged", "committed"]
     assert next(history.read()).facts == {"to": "b"}
 

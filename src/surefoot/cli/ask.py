@@ -100,6 +100,8 @@ def restore(home: Home, backup: str, *, with_release: bool, **waiting: Any) -> i
 def _ask(home: Home, waiting: dict[str, Any], *, with_release: bool = False, **wanted: Any) -> int:
     from surefoot.cli.asking import ask
 
+    # Only an app that is about to end itself waits for no more than this.
+    wanted["origin"] = "app" if waiting["until"] == "staged" else "cli"
     return ask(home, lambda: _request(home, with_release=with_release, **wanted), **waiting)
 
 

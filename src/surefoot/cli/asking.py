@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+from rich.markup import escape
 
 from surefoot import control
 from surefoot.cli.follow import EXIT_CODES, Follower
@@ -20,6 +21,7 @@ from surefoot.update.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rich.status import Status
 
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from surefoot.update.history import Event
     from surefoot.update.requests import Request
 
-_MANY = frozenset({"fetching", "building"})
-"""Events that come by the dozen: what they say is shown, but not kept on the screen."""
-_MANY_INTERVAL_S = 2.0
 _OUTPUT_LINES = 15
 
 _OUTCOMES = {
@@ -58,7 +57,7 @@ def ask(
         request = make()
         follower = Follower(home, request, History(home).size(), timeout_s)
         _put(home, request)
-        last = _watched(follower, frozenset(stop_at), as_json=as_json)
+        last = _watched(home, follower, frozenset(stop_at), as_json=as_json)
     except KeyboardInterrupt:
         click.echo("\nThe update goes on in the supervisor: see `surefoot status`.", err=True)
         return INTERRUPTED
@@ -114,9 +113,9 @@ def _refuse_in_flight(home: Home, request: Request) -> None:
         )
 
 
-def _watched(follower: Follower, stop_at: frozenset[str], *, as_json: bool) -> Event:
+def _watched(home: Home, follower: Follower, stop_at: frozenset[str], *, as_json: bool) -> Event:
     """Shows every event; returns the last. The end of stdout is how it ended."""
-    with _Screen(as_json=as_json) as screen:
+    with _Screen(home.progress, as_json=as_json) as screen:
         for event in follower.events(stop_at, screen.idle):
             screen.show(event)
     return event
@@ -125,12 +124,13 @@ def _watched(follower: Follower, stop_at: frozenset[str], *, as_json: bool) -> E
 class _Screen:
     """A line for each event; on a terminal also what is being done now, and for how long."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, progress: Path, *, as_json: bool) -> None:
+        self._progress = progress
         self._console = console(err=as_json)
         self._status: Status | None = None
         self._doing = "Waiting to be taken up."
         self._begin = datetime.now(UTC)
-        self._said_many_at = 0.0
+        self._doing_since = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -145,7 +145,7 @@ class _Screen:
     def idle(self) -> None:
         if self._status is not None:
             elapsed_s = (datetime.now(UTC) - self._begin).total_seconds()
-            self._status.update(f"{self._doing} ({elapsed_s:.0f} s)")
+            self._status.update(f"{self._doing} ({elapsed_s:.0f} s) {self._at()}")
 
     def show(self, event: Event) -> None:
         text = " ".join((event.text or event.event).split())
@@ -155,20 +155,25 @@ class _Screen:
             self._print(text)  # the last line, as it is: for whoever reads by program
             return
         self._doing = text
-        if event.event in _MANY and (self._status is not None or not self._is_time()):
-            return
+        self._doing_since = event.at.timestamp()
         elapsed_s = (event.at - self._begin).total_seconds()
         self._print(f"{max(elapsed_s, 0):7.1f} s  {text}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True)
 
-    def _is_time(self) -> bool:
-        now = time.monotonic()
-        if now - self._said_many_at < _MANY_INTERVAL_S:
-            return False
-        self._said_many_at = now
-        return True
+    def _at(self) -> str:
+        """What a slow command has printed last."""
+        if self._doing_since > self._shown_at():
+            return ""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return escape(self._progress.read_text(encoding="utf-8").strip()[:60])
+        return ""
+
+    def _shown_at(self) -> float:
+        with contextlib.suppress(OSError):
+            return self._progress.stat().st_mtime
+        return 0.0
 
 
 def _reason(event: Event) -> str:

@@ -200,6 +200,7 @@ def release(snapshot: Pinned) -> None:
 def _build(snapshot: Pinned) -> None:
     """Makes the work folder anew, with nothing written in it. The database has no log."""
     work, key = snapshot.work_path, _key(snapshot)
+    files.wait_until_free(snapshot.database_path)
     with sqlite.explained(snapshot.database_path, "cannot be pinned"):
         if key not in _held:
             _held[key] = (locks.freeze(snapshot.database_path), None)

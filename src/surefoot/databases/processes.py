@@ -64,9 +64,7 @@ def end_marked(mark: str, variable: str = MARK) -> None:
     Returns when they are gone.
     """
     deadline = monotonic() + KILLED_WITHIN_S
-    while killed := [
-        pid for pid in _pids() if pid != os.getpid() and _kill_marked(pid, mark, variable)
-    ]:
+    while killed := [pid for pid in _pids() if _kill_marked(pid, mark, variable)]:
         if monotonic() > deadline:
             raise OSError(f"The processes {killed} of an earlier attempt cannot be ended.")
         sleep(0.01)

@@ -85,6 +85,9 @@ class LocalHost:
             self._show,
         )
         staging.stage(update)
+        if update.origin == "app":  # it ends itself as soon as it hears the next line
+            self.processes.wait(0)
+            self.processes.hold()
         self.tell(update, "staged", f"Release {update.to} is ready.")
         return update
 
@@ -284,7 +287,6 @@ class LocalHost:
 
     def _let_the_app_end_itself(self) -> None:
         """The app has asked for the update: it ends when it learns that all is ready."""
-        self.processes.hold()
         deadline = time.monotonic() + self.config.app.stop_grace_s
         while time.monotonic() < deadline:
             events = self.processes.wait(0.5)

@@ -24,8 +24,11 @@ simulate: setup  ## every crash and failure at every point, up to three in one u
 lint: setup  ## ruff, mypy strict, shellcheck, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck src/surefoot/supervisor.sh scripts/* .ci/run
+	@$(BIN)/shellcheck src/surefoot/supervisor.sh scripts/setup .ci/run
 	@$(BIN)/lint-imports --no-cache
+
+picture: setup  ## the picture in the README, from a real run of the demo
+	@$(BIN)/python scripts/picture.py
 
 lock: setup  ## resolve our own dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --extra engine --group dev --universal --python-version 3.11 \

@@ -77,6 +77,7 @@ def take(name: str, database: Path, folder: Path) -> Pinned:
             folder=str(folder),
             stamp=files.lasting_stamp(database),
             header=_header(database),
+            schema_digest=sqlite.schema_of(database),
         )
     except BaseException:
         held.close()

@@ -70,6 +70,7 @@ class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
     """Of the main file. Its time of change does not count: a link to it comes and goes."""
     header: bytes
     """The first 100 bytes of the main file."""
+    schema_digest: str
 
     @property
     def work_path(self) -> Path:

@@ -96,7 +96,7 @@ def build(plan: Plan, environments: Path, progress: Progress) -> Path:
     made anew. Raises BuildError, with the end of the output; nothing is left then.
     """
     folder = environments / plan.key
-    if (environments/plan.key).exists() and not plan.dependencies.is_local:
+    if is_whole(environments, plan.key) and not plan.dependencies.is_local:
         progress("The environment is there already.")
         return folder
     with command.exclusive(environments / ".lock", wait_s=_ORPHAN_WAIT_S) as guard:

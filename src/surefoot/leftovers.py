@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from surefoot.home import Home
 
 _STARTED_BY_SUPERVISOR = (b"SUREFOOT_MARK=", b"SUREFOOT_PROCESS=", b"SUREFOOT_ENGINE_CHILD=")
+_SHELL_OF_SUPERVISOR = b"SUREFOOT_CONTROL_READY="
+"""A timer, or the shell that waits for a process."""
 _AFTER_KILL_S = 5.0
 
 
@@ -39,25 +41,38 @@ def supervisor(home: Home) -> int | None:
 
 
 def end(home: Home, *, grace_s: float) -> None:
-    """Ends them: SIGTERM, after the grace SIGKILL. Waits until they are gone."""
-    for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, _AFTER_KILL_S)):
-        found = {pid: handle for pid in _leftovers(home) if (handle := _handle(pid)) is not None}
-        if found and number is signal.SIGTERM:
-            listed = ", ".join(map(str, found))
-            sys.stderr.write(f"surefoot: A supervisor was killed; ending what it left: {listed}.\n")
-        for handle in found.values():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, number)
-        _wait(list(found.values()), patience_s)
+    """Ends them: SIGTERM, after the grace SIGKILL. Returns when they are gone.
+
+    To be called with the lock held: there must be no living supervisor.
+    """
+    handles = _signal(home, signal.SIGTERM)
+    if not handles:
+        return
+    sys.stderr.write("surefoot: A supervisor was killed; what it left running is ended first.\n")
+    _wait(handles, grace_s)
+    deadline = monotonic() + _AFTER_KILL_S
+    while (handles := _signal(home, signal.SIGKILL)) and monotonic() < deadline:
+        _wait(handles, _AFTER_KILL_S)  # and look again: they may have started more
 
 
-def _leftovers(home: Home) -> list[int]:
+def _signal(home: Home, number: signal.Signals) -> list[int]:
+    """Signals each; returns handles to wait for."""
     own = _ancestry()
-    return [
-        pid
-        for pid, environment in _processes_of(home)
-        if pid not in own and _is_started_by_supervisor(environment)
-    ]
+    handles = []
+    for pid, environment in _processes_of(home):
+        if pid in own or not _is_left(environment):
+            continue
+        with contextlib.suppress(OSError):  # gone in the meantime
+            handle = os.pidfd_open(pid)  # goes on meaning this process, whatever has its number
+            handles.append(handle)
+            signal.pidfd_send_signal(handle, number)
+    return handles
+
+
+def _is_left(environment: list[bytes]) -> bool:
+    return _is_started_by_supervisor(environment) or any(
+        variable.startswith(_SHELL_OF_SUPERVISOR) for variable in environment
+    )
 
 
 def _is_started_by_supervisor(environment: list[bytes]) -> bool:
@@ -93,14 +108,6 @@ def _ancestry() -> set[int]:
             break
         pid = int(text.rpartition(")")[2].split()[1])
     return found
-
-
-def _handle(pid: int) -> int | None:
-    """A descriptor that goes on meaning this process, even if the number is given away again."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
 
 
 def _wait(handles: list[int], patience_s: float) -> None:

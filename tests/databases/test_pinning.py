@@ -15,7 +15,16 @@ import msgspec
 import pytest
 from tests.databases import support
 
-from surefoot.databases import backups, files, migrations, pinning, processes, snapshot, sqlite
+from surefoot.databases import (
+    backups,
+    files,
+    migrations,
+    pinnable,
+    pinning,
+    processes,
+    snapshot,
+    sqlite,
+)
 from surefoot.errors import DatabaseError, MigrationError
 
 # Everything that brings a log into the main file, and the end of a last connection.
@@ -48,7 +57,7 @@ c.execute("COMMIT")
 @pytest.fixture(autouse=True)
 def _pins_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the database is, and whatever the file system could do instead."""
-    monkeypatch.setattr(pinning, "PAYS_FROM_BYTES", 0)
+    monkeypatch.setattr(pinnable, "PAYS_FROM_BYTES", 0)
     monkeypatch.setattr(files, "shares_blocks", lambda _: False)
 
 
@@ -364,10 +373,10 @@ def test_a_stranger_who_wrote_during_the_update_is_noticed_and_his_rows_are_kept
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (lambda _d, _f: setattr(pinning, "PAYS_FROM_BYTES", 10**9), "small"),
+        (lambda _d, _f: setattr(pinnable, "PAYS_FROM_BYTES", 10**9), "small"),
         (lambda d, _f: sqlite3.connect(d).execute("PRAGMA journal_mode=DELETE"), "WAL mode"),
         (lambda d, _f: d.with_name("other.db").hardlink_to(d), "several names"),
-        (lambda _d, _f: setattr(pinning, "FILE_SYSTEMS", frozenset()), "file system is"),
+        (lambda _d, _f: setattr(pinnable, "FILE_SYSTEMS", frozenset()), "file system is"),
         (lambda _d, _f: setattr(files, "shares_blocks", lambda _: True), "sharing blocks"),
     ],
 )
@@ -379,8 +388,8 @@ def test_where_a_pin_does_not_serve_the_database_is_copied_and_the_reason_is_not
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for module, name in (
-        (pinning, "PAYS_FROM_BYTES"),
-        (pinning, "FILE_SYSTEMS"),
+        (pinnable, "PAYS_FROM_BYTES"),
+        (pinnable, "FILE_SYSTEMS"),
         (files, "shares_blocks"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name))  # put back afterwards

@@ -3,6 +3,7 @@
 The file system is an image that is shut down without flushing its journal, and mounted again.
 """
 
+import ctypes
 import fcntl
 import os
 import sqlite3
@@ -17,8 +18,9 @@ import msgspec
 import pytest
 from tests.databases import support
 
-from surefoot.databases import backups, files, pinning, processes, snapshot, sqlite
+from surefoot.databases import backups, files, pinnable, processes, snapshot, sqlite
 
+CLONE_NEWNS = 0x00020000
 EXT4_IOC_SHUTDOWN = 0x8004587D
 WITHOUT_THE_JOURNAL = 2
 
@@ -32,12 +34,19 @@ class Disk:
         self.root.mkdir()
         with self.image.open("wb") as file:
             file.truncate(24 * 1024 * 1024)
-        # Without the guess that a rename over a file means that its content should be flushed.
-        self._run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0", str(self.image))
+        # A device of its own over all the cuts: one that is taken up again while it is torn down
+        # from the last time gives errors.
+        self.device = self._run("losetup", "--find", "--show", str(self.image)).strip()
+        self._run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0", self.device)
         self.mount()
 
     def mount(self) -> None:
-        self._run("mount", "-o", "loop,noauto_da_alloc", str(self.image), str(self.root))
+        # Without the guess that a rename over a file means that its content should be flushed.
+        self._run("mount", "-t", "ext4", "-o", "noauto_da_alloc", self.device, str(self.root))
+
+    def close(self) -> None:
+        self.unmount()
+        self._run("losetup", "--detach", self.device)
 
     def unmount(self) -> None:
         deadline = time.monotonic() + support.DEADLINE_S
@@ -58,8 +67,16 @@ class Disk:
         self.mount()
 
     @staticmethod
-    def _run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True)
+    def _run(*command: str) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _see_mounts_alone() -> None:
+    """Whoever copies the table of mounts while ours is in it (a container that is started, say)
+    would keep the file system from being unmounted."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "no mounts of one's own")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -67,18 +84,19 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     if os.geteuid() != 0:
         pytest.skip("only root can mount a file system")
     try:
+        _see_mounts_alone()
         made = Disk(tmp_path)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no ext4 image can be mounted here: {error}")
     try:
         yield made
     finally:
-        made.unmount()
+        made.close()
 
 
 @pytest.fixture(autouse=True)
 def _pins_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pinning, "PAYS_FROM_BYTES", 0)
+    monkeypatch.setattr(pinnable, "PAYS_FROM_BYTES", 0)
     monkeypatch.setattr(files, "shares_blocks", lambda _: False)
 
 

@@ -188,6 +188,10 @@ def is_installed(shell: str) -> bool:
     return shutil.which(shell.split()[0]) is not None
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def descriptors(pid: int) -> set[int]:
     return {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
 

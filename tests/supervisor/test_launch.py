@@ -10,7 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.supervisor.running import Supervised, descriptors, eventually, is_alive, mode_of
+from tests.supervisor.running import (
+    Supervised,
+    children,
+    descriptors,
+    eventually,
+    is_alive,
+    mode_of,
+)
 
 from surefoot import control, listening
 from surefoot.errors import RefusedError
@@ -160,8 +167,9 @@ def test_a_second_supervisor_is_refused_and_told_which_is_the_first(supervised: 
 def test_what_a_killed_supervisor_left_is_ended_first(supervised: Supervised) -> None:
     stubborn = "trap '' TERM\n(setsid sh -c 'echo $$ >>child.log; exec sleep 1000' &)\n"
     supervised.process("web", f'cd "$SUREFOOT_HOME"\n{stubborn}while :; do sleep 0.1; done')
-    start(supervised, "unix:web.sock")
+    start(supervised, "unix:web.sock", auto=True)
     left = supervised.pids("web") + supervised.pids("child")
+    left += [pid for pid in children(supervised.running.pid) if is_alive(pid)]
     kill(supervised)
     assert not control.is_running(supervised.home)
     assert all(is_alive(pid) for pid in left)
@@ -169,7 +177,7 @@ def test_what_a_killed_supervisor_left_is_ended_first(supervised: Supervised) ->
     start(supervised, "unix:web.sock")
     supervised.pids("web", 2)
     assert not any(is_alive(pid) for pid in left)
-    assert "A supervisor was killed; ending what it left" in supervised.messages()
+    assert "A supervisor was killed; what it left running is ended first." in supervised.messages()
 
 
 def test_others_in_this_home_and_processes_of_other_homes_are_let_alone(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Problem = tuple[str, str, str]
 """The dotted place, what is wrong there, and what would be right."""
 
+_OFF_AT_ZERO = frozenset({"rehearse_s"})
+"""Durations that may be 0."""
+
 
 def check(config: Config, text: str, name: str, overridden: dict[str, str]) -> None:
     """Raises ConfigurationError for the first thing that cannot be meant.
@@ -124,9 +127,12 @@ def _durations(config: Config) -> Iterator[Problem]:
             section.__struct_fields__, section.__struct_encode_fields__, strict=True
         ):
             value = getattr(section, attribute)
-            if attribute.endswith("_s") and value is not None and not 0 < value < 10**8:
-                what = f"`{key}` is a number of seconds above 0, not {value:g}."
-                yield f"{name}.{key}", what, ""
+            if not attribute.endswith("_s") or value is None or 0 < value < 10**8:
+                continue
+            if value == 0 and attribute in _OFF_AT_ZERO:
+                continue
+            least = "of at least 0" if attribute in _OFF_AT_ZERO else "above 0"
+            yield f"{name}.{key}", f"`{key}` is a number of seconds {least}, not {value:g}.", ""
 
 
 def _is_name(name: str) -> bool:

@@ -133,10 +133,17 @@ class Keep(_Section, frozen=True, kw_only=True):
 
 
 class Update(_Section, frozen=True, kw_only=True):
-    """`[update]`: when the supervisor looks for a new release by itself."""
+    """`[update]`: when a new release is looked for, and what it must show before it may come."""
 
     auto: bool = False
     interval_s: float = field(default=3600, name="interval")
+    rehearse_s: float = field(default=3, name="rehearse")
+    """How long the new release must be healthy on a copy of the databases, on a private address,
+    before anybody is interrupted. 0: not at all."""
+    rehearse_migrations: bool = True
+    """Whether migrations are first run on a copy."""
+    max_window_s: float | None = field(default=None, name="max_window")
+    """A migration that took longer in the rehearsal holds an update that nobody has asked for."""
 
 
 class Config(_Section, frozen=True, kw_only=True):

@@ -107,6 +107,12 @@ def has_log(database: Path) -> bool:
     return journal.exists() or (wal.exists() and wal.stat().st_size > 0)
 
 
+def header(database: Path) -> bytes:
+    """The first 100 bytes, where SQLite notes what kind of file it is."""
+    with database.open("rb") as file:
+        return file.read(100)
+
+
 def stamp(path: Path) -> Stamp:
     """By what a later change will be seen."""
     status = path.stat()

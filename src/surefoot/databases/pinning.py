@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import sqlite3
 import subprocess
 from contextlib import closing, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,39 +30,14 @@ from surefoot.databases.processes import GUARD, end_marked
 from surefoot.databases.records import Pinned, Stamp
 from surefoot.errors import DatabaseError
 
-PAYS_FROM_BYTES = 32 * 1024 * 1024
-"""A smaller database is copied as fast as it is pinned."""
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GUARD_S = 3600
 """The longest that the locks outlive the engine."""
 
-FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
-"""Local, with locks and links that do what they say."""
-
-HEADER_BYTES = 100
-
 # What this process holds of each snapshot, by its work folder: the database, and the link.
 _held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
-
-
-def why_not(database: Path, folder: Path) -> str:
-    """Why the database cannot be pinned, or need not; empty where it should be."""
-    status = database.stat()
-    if status.st_size < PAYS_FROM_BYTES:
-        return "it is small"
-    if _header(database)[18:20] != b"\2\2":
-        return "it is not in WAL mode"
-    if status.st_nlink != 1:
-        return "its file has several names"
-    if status.st_dev != folder.stat().st_dev:
-        return "the snapshot's folder lies on another file system"
-    if (kind := _file_system(status.st_dev)) not in FILE_SYSTEMS:
-        return f"its file system is {kind or 'unknown'}"
-    if shutil.disk_usage(folder).free < 2 * status.st_size:
-        return "the disk has less room than twice its size"
-    if files.shares_blocks(folder):
-        return "the file system copies by sharing blocks"
-    return ""
 
 
 def take(name: str, database: Path, folder: Path) -> Pinned:
@@ -76,7 +50,7 @@ def take(name: str, database: Path, folder: Path) -> Pinned:
             database=str(database),
             folder=str(folder),
             stamp=files.lasting_stamp(database),
-            header=_header(database),
+            header=files.header(database),
             schema_digest=sqlite.schema_of(database),
         )
     except BaseException:
@@ -314,7 +288,7 @@ def _check(snapshot: Pinned) -> None:
     if (
         database.exists()
         and _is_like(files.stamp(database), snapshot.stamp)
-        and _header(database) == snapshot.header
+        and files.header(database) == snapshot.header
     ):
         return
     raise DatabaseError(
@@ -335,18 +309,3 @@ def _is_like(one: Stamp, other: Stamp) -> bool:
 
 def _key(snapshot: Pinned) -> str:
     return str(snapshot.work_path.parent)
-
-
-def _header(database: Path) -> bytes:
-    with database.open("rb") as file:
-        return file.read(HEADER_BYTES)
-
-
-def _file_system(device: int) -> str:
-    """The kind of the file system, by the kernel's table of mounts; empty if it is not there."""
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        if fields.split()[2] == wanted:
-            return rest.split()[0]
-    return ""

@@ -18,7 +18,7 @@ Rules that hold for every verb and every kind:
 - It raises DatabaseError (OSError where the disk fails) and then has left the database as a whole:
   as it was, or as the verb promises.
 - The app is stopped from `take` to `adopt`, and during `restore`. Who still has the database
-  open is waited for (PATIENCE_S), then named in the error. A migration that a killed engine has
+  open is waited for for some seconds, then named in the error. A migration that a killed engine has
   left behind is ended first: it is found by `migration_environment`'s mark.
 - `folder` is the update's own (it may be shared by the databases of one update), on a disk
   with room for the database; it is made if it is not there. `release` empties it.
@@ -31,7 +31,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from surefoot import durable
-from surefoot.databases import copying, pinning
+from surefoot.databases import copying, pinnable, pinning
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.databases.records import Absent, Copied, Pinned, Snapshot
 from surefoot.errors import DatabaseError
@@ -70,7 +70,7 @@ def take(name: str, database: Path, folder: Path, *, redirectable: bool = False)
     if not database.exists():
         return copying.take(name, database, folder)
     reason = "the migration cannot be told where to work"
-    if redirectable and not (reason := pinning.why_not(database, folder)):
+    if redirectable and not (reason := pinnable.why_not(database, folder)):
         try:
             return pinning.take(name, database, folder)
         except (DatabaseError, OSError, sqlite3.Error) as error:

@@ -5,9 +5,10 @@ A line that a crash has torn is skipped when read and ended when written after.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
@@ -36,10 +37,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class History:
-    """Appends to, and reads, the history of one home."""
+    """Appends to, and reads, the history of one home.
 
-    def __init__(self, home: Home) -> None:
+    What is appended is told to `echo` as well, a line for each event that has a text.
+    """
+
+    def __init__(self, home: Home, *, echo: TextIO | None = None) -> None:
         self._path = home.history
+        self._echo = echo
 
     def append(
         self, update: str, event: str, text: str = "", *, lasting: bool = False, **facts: Any
@@ -58,6 +63,10 @@ class History:
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if self._echo is not None and text:
+            with contextlib.suppress(OSError):  # whoever listened may have gone away
+                self._echo.write(f"surefoot: {text}\n")
+                self._echo.flush()
         return entry
 
     def append_once(self, update: str, event: str, text: str = "", **facts: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,7 +63,7 @@ class LocalHost:
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
-        self.history = History(self.home)
+        self.history = History(self.home, echo=sys.stderr)
         self.lock = Lock(self.home)
         self.gate = Gate(held_sockets(), self._answer, self.config.gate.hold_s)
 

@@ -12,12 +12,14 @@ import secrets
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
+from surefoot.databases.snapshot import Snapshot
 from surefoot.errors import DamagedError, RefusedError
+from surefoot.stored import Moment, UpdateId
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
@@ -28,15 +30,16 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+Kind = Literal["update", "rollback", "restore"]
+
 
 class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """One transaction that takes the app from one release to another."""
 
-    id: str
+    id: UpdateId
     state: State = State.REQUESTED
     schema: int = SCHEMA
-    kind: str = "update"
-    """`update`, `rollback` or `restore`."""
+    kind: Kind = "update"
     origin: str = "cli"
     """Who asked: `cli`, `app`, `schedule`, `watch` or `install`."""
     ref: str | None = None
@@ -53,7 +56,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """Why it did not come to a commit."""
     output: str = ""
     """The end of what the failed command printed."""
-    attempts: dict[str, int] = msgspec.field(default_factory=dict)
+    attempts: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=dict)
     pending: list[str] = msgspec.field(default_factory=list)
     """The databases that the release migrates; known before any of its code has run."""
     snapshots: list[dict[str, Any]] = msgspec.field(default_factory=list)
@@ -61,8 +64,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """Whether the release that serves at the end was found healthy."""
     durations: dict[str, float] = msgspec.field(default_factory=dict)
     """Seconds spent in each step."""
-    requested_at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
-    since: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    requested_at: Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    since: Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
     """When the gate closed, or the state was entered."""
 
 
@@ -80,18 +83,14 @@ class Lock:
     def read(self) -> Update | None:
         """The update in flight; None without a lock. Raises DamagedError if it cannot be read."""
         try:
-            content = self._path.read_bytes()
+            return load(self._path)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise self._damaged(str(error)) from None
-        try:
-            update = msgspec.json.decode(content, type=Update)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._damaged(str(error)) from None
-        if update.schema != SCHEMA:
-            raise self._damaged(f"it has schema {update.schema}, this Surefoot writes {SCHEMA}")
-        return update
+        except DamagedError as error:
+            raise DamagedError(
+                f"The lock {error.message}",
+                next_step="The next start keeps it aside and works out the state from the disk.",
+            ) from None
 
     def save(self, update: Update) -> None:
         """Makes this the durable truth."""
@@ -109,11 +108,20 @@ class Lock:
         durable.sync_folder(self._path.parent)
         return aside
 
-    def _damaged(self, why: str) -> DamagedError:
-        return DamagedError(
-            f"The lock {self._path} cannot be read: {why}.",
-            next_step="The next start keeps it aside and works out the state from the disk.",
+
+def load(path: Path) -> Update:
+    """The update that a file describes, all of it understood.
+
+    Raises FileNotFoundError where there is none, else DamagedError.
+    """
+    update = stored.load(path, Update)
+    if update.schema != SCHEMA:
+        raise stored.damaged(
+            str(path), f"it has schema {update.schema}, and this Surefoot writes {SCHEMA}"
         )
+    for record in update.snapshots:
+        stored.convert(record, Snapshot, name=str(path))
+    return update
 
 
 @contextmanager

@@ -6,12 +6,15 @@ Clients write it and wake the supervisor; the engine takes it up. Whoever comes 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot.errors import NotRunningError, RefusedError
-from surefoot.update.lock import Update, new_id
+from surefoot import stored
+from surefoot.errors import DamagedError, NotRunningError, RefusedError
+from surefoot.stored import UpdateId
+from surefoot.update.lock import Kind, Update, new_id
 
 if TYPE_CHECKING:
     from surefoot.home import Home
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for."""
 
-    id: str = msgspec.field(default_factory=new_id)
-    kind: str = "update"
+    id: UpdateId = msgspec.field(default_factory=new_id)
+    kind: Kind = "update"
     origin: str = "cli"
     ref: str | None = None
     """A branch, tag or commit; for a rollback a release, None for the one before."""
@@ -56,13 +59,20 @@ def put(home: Home, request: Request) -> None:
 def waiting(home: Home) -> Request | None:
     """The request that waits; None if there is none, or none that can be read."""
     try:
-        return msgspec.json.decode(home.request.read_bytes(), type=Request)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return stored.load(home.request, Request)
+    except (FileNotFoundError, DamagedError):
         return None
 
 
 def withdraw(home: Home, request: Request) -> None:
     """Removes a request: it has been taken up (the lock says so), answered, or is not wanted."""
     found = waiting(home)
-    if found is None or found.id == request.id:
+    if found is not None and found.id == request.id:
         home.request.unlink(missing_ok=True)
+
+
+def keep_damaged_aside(home: Home) -> None:
+    """Makes room for the next request where one lies that nobody can read."""
+    if os.path.lexists(home.request) and waiting(home) is None:
+        aside = home.request.with_name(f"{home.request.name}.damaged-{time.time_ns()}")
+        home.request.rename(aside)

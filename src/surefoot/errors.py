@@ -65,6 +65,10 @@ class StageError(SurefootError):
     exit_code = ExitCode.ABANDONED
 
 
+class HeldError(StageError):
+    """A release that is ready waits until a person has agreed. The app was not touched."""
+
+
 class SourceError(StageError):
     """The source could not be reached, or does not have what was asked for."""
 

@@ -114,7 +114,7 @@ cancel() { # KEY
 }
 
 # Sets `delay`, the seconds until N may start again: doubled each time, up to a limit, and begun
-# anew after a stable run. `early` counts the ends before that in a row.
+# anew after a stable run. `early` counts the ends in a row that came before that.
 back_off() { # N
     now && get since "$1"
     stable=$((now - value >= SUREFOOT_STABLE_AFTER))
@@ -139,7 +139,7 @@ start_app() { # GOAL: starts what is not running
         put delay "$number" 0
         start "$number" "$SUREFOOT_HOME/$script"
     done
-    [ -x "$script" ] || say "There is nothing to start in $SUREFOOT_HOME/current/processes."
+    [ -n "$numbers" ] || say "There is nothing to start in $SUREFOOT_HOME/current/processes."
     tell started
 }
 
@@ -291,7 +291,10 @@ prepare() { # [HOME]
     : "${SUREFOOT_STOP_GRACE:=10}" "${SUREFOOT_CRASH_DELAY:=1}" "${SUREFOOT_CRASH_DELAY_MAX:=60}"
     : "${SUREFOOT_STABLE_AFTER:=60}" "${SUREFOOT_CHECK_INTERVAL:=0}"
     lock=data/UPDATE_LOCK.json goal=stop end_code=0 killed=0 wanted=0 turn=0 numbers=''
-    read -r token </proc/sys/kernel/random/uuid || exit 1
+    if ! read -r token </proc/sys/kernel/random/uuid; then
+        say '/proc is missing: without it I cannot find what the app has started.'
+        exit 1
+    fi
     read -r proc </proc/self/stat # /proc may be that of another PID namespace, with other pids
     if [ "${proc%% *}" = "$$" ]; then proc=/proc; else proc=''; fi
     put name 0 'The engine'

@@ -40,20 +40,29 @@ def _with_waiting(function: _Function) -> _Function:
 
 @click.command()
 @click.option("--to", "ref", metavar="REF", help="A tag, branch or commit; else the newest.")
+@click.option(
+    "--accept-data-changes",
+    is_flag=True,
+    help="Go on although the migration loses rows, tables or columns.",
+)
 @_with_waiting
-def update(home: Home, ref: str | None, **waiting: Any) -> int:
+def update(home: Home, ref: str | None, *, accept_data_changes: bool, **waiting: Any) -> int:
     """Bring the app to a newer release.
 
     To the newest one, or to the one that --to names. The supervisor does it: the old release
     serves while the new one is fetched, built and rehearsed. Whatever fails, the app is as it was.
+    A migration that loses data is held, with a list of what it loses, until it is accepted.
 
     \b
     Examples:
       surefoot update --wait              and tell how it ended
       surefoot update --to v1.4 --wait    to this very release
+      surefoot update --to v1.4 --accept-data-changes
       surefoot update --json --until staged
     """
-    return _ask(home, waiting, kind="update", ref=ref)
+    return _ask(
+        home, waiting, kind="update", ref=ref, accept_data_changes=accept_data_changes
+    )
 
 
 @click.command()

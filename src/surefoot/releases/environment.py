@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from uv import find_uv_bin
 
-from surefoot import durable
-from surefoot.errors import BuildError
+from surefoot import durable, stored
+from surefoot.errors import BuildError, DamagedError
 from surefoot.releases import command, dependencies, interpreter
 from surefoot.releases.build_output import decisive_lines
 from surefoot.releases.git_command import without_credentials
@@ -60,7 +60,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     python: str
     python_version: str
-    made_at: datetime
+    made_at: stored.Moment
 
 
 def plan(code: Path, build: Build) -> Plan:
@@ -83,8 +83,8 @@ def is_whole(environments: Path, key: str) -> bool:
     """Whether the environment was built to its end, and its Python is still there."""
     folder = environments / key
     try:
-        facts = msgspec.json.decode((folder / MARKER).read_bytes(), type=Facts)
-    except (OSError, msgspec.DecodeError):
+        facts = stored.load(folder / MARKER, Facts)
+    except (FileNotFoundError, DamagedError):
         return False
     return facts.key == key and os.access(folder / "bin" / "python", os.X_OK)
 

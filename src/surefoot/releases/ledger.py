@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
+from surefoot.errors import DamagedError
+from surefoot.stored import Moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
 _SCHEMA = 1
@@ -19,7 +23,7 @@ class Commit(msgspec.Struct, frozen=True):
     """A release that was committed."""
 
     release: str
-    at: datetime
+    at: Moment
     schemas: dict[str, str] = {}
     """The digest of each database's schema as this release left it at its commit."""
 
@@ -27,42 +31,93 @@ class Commit(msgspec.Struct, frozen=True):
 class Denial(msgspec.Struct, frozen=True):
     """Why a release is not tried again by itself."""
 
-    at: datetime
+    at: Moment
     reason: str
 
 
-class _Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True):
+    """What the ledger says. Every verb returns another one."""
+
     schema: int = _SCHEMA
     commits: list[Commit] = []
     denied: dict[str, Denial] = {}
     abandoned: dict[str, int] = {}
     """How often in a row a release could not be staged."""
 
+    def committed(
+        self, release: str, at: datetime, schemas: dict[str, str] | None = None
+    ) -> Content:
+        """The release is in use for good. The last commit once more is no other commit."""
+        commits = self.commits
+        if not commits or commits[-1].release != release:
+            commits = [*commits, Commit(release, at, schemas or {})]
+        return msgspec.structs.replace(
+            self, commits=commits, denied=_without(self.denied, release), abandoned={}
+        )
+
+    def with_denial(self, release: str, reason: str, at: datetime) -> Content:
+        """The release is not tried again by itself."""
+        return msgspec.structs.replace(self, denied=self.denied | {release: Denial(at, reason)})
+
+    def forgiven(self, release: str) -> Content:
+        """The release may be tried again."""
+        return msgspec.structs.replace(self, denied=_without(self.denied, release))
+
+    def with_abandoned(self, release: str) -> Content:
+        """The release could not be staged once more."""
+        count = self.abandoned.get(release, 0) + 1
+        return msgspec.structs.replace(self, abandoned=self.abandoned | {release: count})
+
+
+def _without(denied: dict[str, Denial], release: str) -> dict[str, Denial]:
+    return {k: v for k, v in denied.items() if k != release}
+
 
 class Ledger:
     """The ledger in a file. Each change is on the disk when the method returns."""
 
-    def __init__(self, file: Path, content: _Content, damaged: Path | None) -> None:
+    def __init__(self, file: Path, content: Content, damaged: Path | None = None) -> None:
         self._file = file
         self._content = content
         self.damaged = damaged
-        """Where a ledger that could not be read was put aside; this one is empty then."""
+        """Where a ledger that could not be read was put aside."""
 
     @classmethod
-    def load(cls, file: Path, *, now: datetime) -> Ledger:
-        """The ledger in `file`; an empty one where there is none, or where it is damaged."""
+    def read(cls, file: Path) -> Ledger:
+        """The ledger in `file`, for whoever only looks.
+
+        Raises FileNotFoundError where there is none, DamagedError where it cannot be read.
+        """
+        content = stored.load(file, Content)
+        if content.schema > _SCHEMA:
+            raise stored.damaged(str(file), f"it has schema {content.schema}")
+        return cls(file, content)
+
+    @classmethod
+    def load(
+        cls, file: Path, *, now: datetime, lost: Callable[[], Content] = Content
+    ) -> Ledger:
+        """The ledger in `file`, for whoever changes it.
+
+        Where there is none, or it is damaged and so is put aside, `lost` says what it begins with.
+        """
         try:
-            content = msgspec.json.decode(file.read_bytes(), type=_Content)
+            return cls.read(file)
         except FileNotFoundError:
-            return cls(file, _Content(), None)
-        except msgspec.DecodeError:
-            content = _Content(schema=_SCHEMA + 1)
-        if content.schema <= _SCHEMA:
-            return cls(file, content, None)
+            if not os.path.lexists(file):
+                return cls(file, lost())
+        except DamagedError:
+            pass
         aside = file.with_name(f"{file.name}.damaged-{now:%Y%m%dT%H%M%S%fZ}")
         file.rename(aside)
         durable.sync_folder(file.parent)
-        return cls(file, _Content(), aside)
+        ledger = cls(file, lost(), aside)
+        ledger._write(ledger._content)
+        return ledger
+
+    @property
+    def content(self) -> Content:
+        return self._content
 
     @property
     def commits(self) -> list[Commit]:
@@ -88,8 +143,7 @@ class Ledger:
 
     def count_abandoned(self, release: str) -> None:
         """The release could not be staged once more."""
-        count = self.abandoned.get(release, 0) + 1
-        self._write(abandoned=self.abandoned | {release: count})
+        self._write(self._content.with_abandoned(release))
 
     def record_commit(
         self, release: str, at: datetime, schemas: dict[str, str] | None = None
@@ -98,23 +152,16 @@ class Ledger:
 
         Recording the last commit once more changes nothing.
         """
-        commits = self.commits
-        if not commits or commits[-1].release != release:
-            commits.append(Commit(release, at, schemas or {}))
-        self._write(
-            commits=commits,
-            denied={k: v for k, v in self.denied.items() if k != release},
-            abandoned={},
-        )
+        self._write(self._content.committed(release, at, schemas))
 
     def deny(self, release: str, reason: str, at: datetime) -> None:
         """The release is not tried again by itself."""
-        self._write(denied=self.denied | {release: Denial(at, reason)})
+        self._write(self._content.with_denial(release, reason, at))
 
     def forgive(self, release: str) -> None:
         """The release may be tried again."""
         if release in self.denied:
-            self._write(denied={k: v for k, v in self.denied.items() if k != release})
+            self._write(self._content.forgiven(release))
 
     def previous(self) -> str | None:
         """The release to go back to: the last that was committed before the present one and is
@@ -128,8 +175,8 @@ class Ledger:
         """The releases that were ever committed, each once, the last committed first."""
         return list(dict.fromkeys(commit.release for commit in reversed(self.commits)))
 
-    def _write(self, **changes: Any) -> None:
-        self._content = msgspec.structs.replace(self._content, **changes)
+    def _write(self, content: Content) -> None:
+        self._content = content
         durable.make_folder(self._file.parent)
         text = msgspec.json.format(msgspec.json.encode(self._content), indent=1)
         durable.write(self._file, text)

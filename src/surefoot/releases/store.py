@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
 from surefoot.errors import DamagedError, RefusedError
 from surefoot.releases import command, kept
 from surefoot.releases.build import LOCK_NAME
+from surefoot.stored import Moment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ class Release(msgspec.Struct, frozen=True, kw_only=True):
     commit: str
     environment: str
     """The key of the environment it runs in."""
-    created_at: datetime
+    created_at: Moment
     version: str | None = None
     migrations: dict[str, list[str]] = {}
     """The newest schema revisions that its code knows, by the name of the database."""
@@ -113,12 +113,12 @@ class Store:
         Raises DamagedError where its `release.json` cannot be read.
         """
         file = self.folder(release) / MARKER
-        try:
-            found = msgspec.json.decode(file.read_bytes(), type=Release)
-        except (FileNotFoundError, NotADirectoryError):
+        if not file.parent.is_dir():
             return None
-        except (OSError, msgspec.DecodeError) as error:
-            raise DamagedError(f"{file} cannot be read: {error}.") from None
+        try:
+            found = stored.load(file, Release)
+        except FileNotFoundError:
+            return None
         if found.schema > _SCHEMA or found.id != release:
             raise DamagedError(f"{file} is not of this release, or of a newer Surefoot.")
         return found
@@ -158,7 +158,10 @@ class Store:
         except OSError:
             return None
         name = target.rstrip("/").rpartition("/")[2]
-        return name if (self.home.releases / name).is_dir() else None
+        folder = self.home.releases / name
+        if not re.fullmatch(_ID, name) or not folder.is_dir():
+            return None
+        return name if os.path.realpath(folder) == os.path.realpath(self.home.current) else None
 
     def switch(self, release: str | None) -> None:
         """Takes the release into use by one rename; None: no release is in use.

@@ -6,14 +6,18 @@ A line that a crash has torn is skipped when read and ended when written after.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from surefoot import durable
-from surefoot.errors import SurefootError
+from surefoot import durable, stored
+from surefoot.errors import DamagedError, SurefootError
+from surefoot.stored import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +28,17 @@ if TYPE_CHECKING:
 # With one of these an update ends.
 FINAL = frozenset({"committed", "abandoned", "rolled_back", "broken", "up_to_date", "refused"})
 
+_APPENDING = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+_IN_THE_WAY = {
+    *(errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENOENT, errno.ENOTDIR),
+    *(errno.EACCES, errno.EPERM),
+}
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened to an update."""
 
-    at: datetime
+    at: Moment
     update: str
     event: str
     text: str = ""
@@ -52,7 +62,7 @@ class History:
         """Adds a line; with `lasting` it is on the disk when this returns."""
         entry = Event(at=datetime.now(UTC), update=update, event=event, text=text, facts=facts)
         durable.make_folder(self._path.parent)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._opened()
         try:
             line = msgspec.json.encode(entry) + b"\n"
             size = os.fstat(descriptor).st_size
@@ -82,11 +92,14 @@ class History:
     def follow(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
         """Events with the offset behind each, for a reader that comes back for more."""
         try:
-            file = self._path.open("rb")
+            file = os.fdopen(stored.open_file(self._path), "rb")
         except FileNotFoundError:
             return
         except OSError as error:
-            raise SurefootError(f"The history {self._path} cannot be read: {error}.") from None
+            raise SurefootError(
+                f"The history {self._path} cannot be read: {error.strerror or error}.",
+                next_step="The next update keeps it aside and begins a new one.",
+            ) from None
         with file:
             file.seek(offset)
             for line in file:
@@ -101,16 +114,32 @@ class History:
         """Where the next event will begin."""
         return _size(self._path)
 
+    def _opened(self) -> int:
+        """A descriptor to append by. What cannot be appended to is kept aside: the history must
+        never be what an update, or putting it back, fails for."""
+        try:
+            descriptor = os.open(self._path, _APPENDING, 0o644)
+        except OSError as error:
+            if error.errno not in _IN_THE_WAY or not os.path.lexists(self._path):
+                raise
+        else:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+        self._path.rename(self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}"))
+        durable.sync_folder(self._path.parent)
+        return os.open(self._path, _APPENDING, 0o644)
+
 
 def _decoded(line: bytes) -> Event | None:
     try:
-        return msgspec.json.decode(line, type=Event)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return stored.decode(line, Event, name="The event")
+    except DamagedError:
         return None
 
 
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from surefoot.control import Exited
 from surefoot.health.judge import Judge, Observation, Policy, Standing, Verdict, Watch
@@ -17,13 +17,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surefoot.config import Config
-    from surefoot.control import Processes
+    from surefoot.control import Event
     from surefoot.health.probes import Probe
 
 DEFAULT_WINDOW_S = 1.0
 MIGRATED_WINDOW_S = 10.0
 """Behind the gate and after a migration: past the commit, data is never taken back."""
+REHEARSED_WINDOW_S = 0.3
+"""Behind the gate, where the app has been healthy on a copy before: with a migration too."""
 WATCH_INTERVAL_S = 0.5
+
+
+class Processes(Protocol):
+    """The processes that are judged."""
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What has happened since the last call; waits up to `timeout_s` if nothing has."""
 
 
 @dataclass
@@ -60,12 +69,13 @@ class Judging:
         self._prober.shutdown(wait=False, cancel_futures=True)
         self._open.close()
 
-    def judge(self, *, migrated: bool) -> Verdict:
+    def judge(self, *, migrated: bool, rehearsed: bool = False) -> Verdict:
         """Waits until the app that has been started is found healthy or unhealthy."""
         health = self.config.health
         window_s = health.window_s
         if window_s is None:
             window_s = MIGRATED_WINDOW_S if migrated else DEFAULT_WINDOW_S
+            window_s = REHEARSED_WINDOW_S if rehearsed else window_s
         policy = Policy(deadline_s=health.deadline_s, successes=health.successes, window_s=window_s)
         judge = Judge(policy, monotonic())
         while (verdict := judge.verdict(monotonic())).standing is Standing.PENDING:

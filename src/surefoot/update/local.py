@@ -368,9 +368,7 @@ def _has_changed(taken: Snapshot) -> bool:
     """Whether code that was not asked to migrate has changed the schema all the same."""
     if isinstance(taken, snapshot.Absent):
         return taken.database_path.exists()
-    if isinstance(taken, snapshot.Copied):
-        return sqlite.schema_of(taken.database_path) != taken.schema_digest
-    return True
+    return sqlite.schema_of(taken.database_path) != taken.schema_digest
 
 
 def _facts(update: Update) -> dict[str, Any]:

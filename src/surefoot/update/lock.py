@@ -57,6 +57,10 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     output: str = ""
     """The end of what the failed command printed."""
     attempts: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=dict)
+    accept_data_changes: bool = False
+    """A person has agreed to what the migration does to the data."""
+    rehearsed: bool = False
+    """Whether the whole app was found healthy on a copy of the databases."""
     pending: list[str] = msgspec.field(default_factory=list)
     """The databases that the release migrates; known before any of its code has run."""
     snapshots: list[dict[str, Any]] = msgspec.field(default_factory=list)

@@ -29,10 +29,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ref: str | None = None
     """A branch, tag or commit; for a rollback a release, None for the one before."""
     backup: str | None = None
+    accept_data_changes: bool = False
+    """Go on although the migration loses rows, tables or columns."""
 
     def begin(self) -> Update:
         return Update(
-            id=self.id, kind=self.kind, origin=self.origin, ref=self.ref, backup=self.backup
+            id=self.id,
+            kind=self.kind,
+            origin=self.origin,
+            ref=self.ref,
+            backup=self.backup,
+            accept_data_changes=self.accept_data_changes,
         )
 
 

@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: setup demo test simulate lint lock clean
+.PHONY: setup demo test simulate crash-test lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -21,11 +21,17 @@ test: setup  ## every test
 simulate: setup  ## every crash and failure at every point, up to three in one update
 	@$(BIN)/python -m tests.simulation
 
+crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer
+	@$(BIN)/python -m tests.crash.sweep $(CRASH)
+
 lint: setup  ## ruff, mypy strict, shellcheck, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck src/surefoot/supervisor.sh scripts/setup .ci/run
 	@$(BIN)/lint-imports --no-cache
+
+power-test: setup  ## the power goes in mid-update, 500 times, on ext4 and XFS (needs root)
+	@$(BIN)/python -m tests.power
 
 picture: setup  ## the picture in the README, from a real run of the demo
 	@$(BIN)/python scripts/picture.py

@@ -49,7 +49,7 @@ def test_a_misspelt_section_is_named_with_its_line_and_the_right_one() -> None:
 
 
 def test_a_key_like_none_is_answered_with_those_that_there_are() -> None:
-    assert "Known here: auto, interval." in refusal(GOOD + "[update]\nzzz = 1\n")
+    assert "Known here: auto, interval, " in refusal(GOOD + "[update]\nzzz = 1\n")
 
 
 @pytest.mark.parametrize(

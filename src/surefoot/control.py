@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import stat
 from collections import deque
 from dataclasses import dataclass, field
 from time import monotonic
@@ -83,6 +84,11 @@ def send(home: Home, line: str) -> None:
     except OSError:
         raise not_running from None
     try:
+        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
+            raise NotRunningError(
+                f"{home.control} is not the supervisor's pipe any more.",
+                next_step="Restart it: end it with SIGTERM, then `surefoot run`.",
+            )
         os.write(pipe, _encoded(line))
     except BlockingIOError:
         raise NotRunningError(

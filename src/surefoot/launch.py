@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from surefoot import leftovers, listening
+from surefoot import durable, leftovers, listening
 from surefoot.control import CONTROL_FD, EVENTS_FD, LOCK_FD, lock_of
 from surefoot.errors import RefusedError
 
@@ -88,7 +88,7 @@ def _runs_already(home: Home, pid: str) -> RefusedError:
 
 def _pipe(path: Path) -> int:
     """A pipe that never ends: it is open for reading and writing at once."""
-    path.unlink(missing_ok=True)
+    durable.remove_tree(path)
     os.mkfifo(path, 0o600)
     return os.open(path, os.O_RDWR | os.O_CLOEXEC)
 

@@ -12,7 +12,7 @@ from surefoot.app.maintenance import Maintenance
 if TYPE_CHECKING:
     from tests.app.conftest import Home
 
-OPEN_STATES = ["requested", "staged", "committed", "restored", "rolled_back", "abandoned", "new"]
+OPEN_STATES = ["requested", "staged", "restored", "rolled_back", "abandoned", "new"]
 
 
 def turned_away(maintenance: Maintenance, path: str = "/", token: str = "") -> bool:
@@ -100,7 +100,7 @@ def test_whatever_the_lock_says_of_the_time_there_is_a_page(home: Home, since: s
     assert dict(answer.headers)["Content-Language"] == "zh-Hans"
 
 
-@pytest.mark.parametrize("ending", ["gone", "committed", "rolled_back"])
+@pytest.mark.parametrize("ending", ["gone", "rolled_back"])
 def test_it_opens_by_itself_and_for_good(home: Home, ending: str) -> None:
     home.write_lock("switched")
     maintenance = Maintenance()

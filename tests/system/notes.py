@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class Notes(Server):
     """`first` is the release that gets installed at the first start."""
 
-    def __init__(self, folder: Path, history: History, *, first: str = "v1.0") -> None:
-        super().__init__(folder, history)
+    def __init__(
+        self, folder: Path, history: History, *, first: str = "v1.0", rehearsed: bool = True
+    ) -> None:
+        super().__init__(folder, history, rehearsed=rehearsed)
         self._first = first
         self._environment["ADMIN_TOKEN"] = "secret"
         self.places = Home(self.home)

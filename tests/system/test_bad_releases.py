@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.system.conftest import PATIENCE_S, wait_until
 
+from surefoot.demo.client import Client
 from surefoot.errors import ExitCode
 
 if TYPE_CHECKING:
     from tests.system.notes import Notes
-
-    from surefoot.demo.client import Client
 
 
 def assert_unharmed(notes: Notes, client: Client) -> None:
@@ -23,7 +22,7 @@ def assert_unharmed(notes: Notes, client: Client) -> None:
     assert client.lost() == []
 
 
-@pytest.mark.parametrize(
+BAD = pytest.mark.parametrize(
     ("tag", "reason"),
     [
         ("bad-import", "ended with exit code 1"),
@@ -32,14 +31,32 @@ def assert_unharmed(notes: Notes, client: Client) -> None:
         ("bad-migration", "This migration was not tried"),
     ],
 )
-def test_a_release_that_fails_in_the_cutover_is_put_back(
+
+
+@BAD
+def test_a_bad_release_is_found_out_while_nobody_is_interrupted(
     notes: Notes, client: Client, tag: str, reason: str
 ) -> None:
+    before = client.mark()
     update = notes.update(tag)
-    assert update.outcome is ExitCode.ROLLED_BACK
+    assert update.outcome is ExitCode.ABANDONED
     assert reason in update.reason
     assert_unharmed(notes, client)
+    assert client.summary(before).failures == 0
     assert not list(notes.home.glob("data/UPDATE_LOCK.json"))
+    assert not list(notes.home.glob("data/backups/auto_update/rehearsal"))
+
+
+@BAD
+def test_a_release_that_fails_in_the_cutover_is_put_back(
+    unrehearsed: Notes, tag: str, reason: str
+) -> None:
+    with Client(unrehearsed.url) as client:
+        update = unrehearsed.update(tag)
+        assert update.outcome is ExitCode.ROLLED_BACK
+        assert reason in update.reason
+        assert_unharmed(unrehearsed, client)
+    assert not list(unrehearsed.home.glob("data/UPDATE_LOCK.json"))
 
 
 def test_a_release_that_cannot_be_built_costs_not_one_request(notes: Notes, client: Client) -> None:
@@ -60,13 +77,15 @@ def test_a_release_that_crashes_after_its_commit_goes_back(notes: Notes, client:
 
 
 @pytest.mark.parametrize("tag", ["bad-import", "bad-crash"])
-def test_a_release_that_failed_is_not_tried_again_by_itself(notes: Notes, tag: str) -> None:
-    if not notes.is_denied(tag):
-        notes.update(tag)
-        wait_until(lambda: notes.is_denied(tag), f"{tag} is denied", 2 * PATIENCE_S)
-    wait_until(lambda: notes.version() == "1.2" and not notes.lock.exists(), "v1.2 serves")
-    notes.follow(tag)
-    refused = notes.command("update", "--wait")
+def test_a_release_that_failed_is_not_tried_again_by_itself(unrehearsed: Notes, tag: str) -> None:
+    if not unrehearsed.is_denied(tag):
+        unrehearsed.update(tag)
+        wait_until(lambda: unrehearsed.is_denied(tag), f"{tag} is denied", 2 * PATIENCE_S)
+    wait_until(
+        lambda: unrehearsed.version() == "1.2" and not unrehearsed.lock.exists(), "v1.2 serves"
+    )
+    unrehearsed.follow(tag)
+    refused = unrehearsed.command("update", "--wait")
     assert refused.returncode == ExitCode.REFUSED
     assert "was rolled back and is not tried again by itself" in refused.stdout
-    assert notes.version() == "1.2"
+    assert unrehearsed.version() == "1.2"

@@ -17,6 +17,7 @@ MOMENTS = {
     "fetch": "staging",
     "installation": "fetched",
     "after the lock is written": "requested",
+    "rehearsal": "rehearsing",
     "cutover": "stopped",
     "migration": "migrating",
     "switch": "migrated",
@@ -46,7 +47,8 @@ def test_killed_in_the_middle_and_started_again_the_app_is_whole(server: Notes, 
     assert server.version() == "1.2"  # nothing was wrong with the release
 
 
-def test_killed_in_a_rollback_it_is_rolled_back_all_the_same(server: Notes) -> None:
+def test_killed_in_a_rollback_it_is_rolled_back_all_the_same(unrehearsed_server: Notes) -> None:
+    server = unrehearsed_server
     server.start()
     server.wait_for("1.0", PATIENCE_S)
     server.update("v1.2")

@@ -9,11 +9,21 @@ from dataclasses import dataclass
 SIZE_LIMIT = 1024 * 1024
 
 CLOSED_STATES = frozenset(
-    {"stopped", "snapshotted", "migrated", "switched", "probation", "rolling_back", "broken"}
+    {
+        "stopped",
+        "snapshotted",
+        "migrated",
+        "switched",
+        "probation",
+        "committed",
+        "rolling_back",
+        "broken",
+    }
 )
-"""The public is kept out: what it wrote now might still be taken back."""
+"""The public is kept out: what it wrote now might still be taken back. A commit can be seen before
+it is on the disk; it is once the lock goes."""
 
-JUDGED_STATES = frozenset({"switched", "probation"})
+JUDGED_STATES = frozenset({"switched", "probation", "committed"})
 """The release runs, and nothing is known against it."""
 
 

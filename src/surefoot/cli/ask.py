@@ -60,9 +60,7 @@ def update(home: Home, ref: str | None, *, accept_data_changes: bool, **waiting:
       surefoot update --to v1.4 --accept-data-changes
       surefoot update --json --until staged
     """
-    return _ask(
-        home, waiting, kind="update", ref=ref, accept_data_changes=accept_data_changes
-    )
+    return _ask(home, waiting, kind="update", ref=ref, accept_data_changes=accept_data_changes)
 
 
 @click.command()

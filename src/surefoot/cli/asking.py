@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 from rich.markup import escape
 
-from surefoot import control
+from surefoot import config, control, stored
 from surefoot.cli.follow import EXIT_CODES, Follower
 from surefoot.cli.main import INTERRUPTED
 from surefoot.cli.output import console, emit
@@ -55,6 +55,7 @@ def ask(
     follower = None
     try:
         request = make()
+        config.load(home.root)  # what is wrong there is told here, and not in the log
         follower = Follower(home, request, History(home).size(), timeout_s)
         _put(home, request)
         last = _watched(home, follower, frozenset(stop_at), as_json=as_json)
@@ -82,7 +83,11 @@ def _put(home: Home, request: Request) -> None:
             next_step="Start it with `surefoot run`.",
         )
     _refuse_in_flight(home, request)
-    requests.put(home, request)
+    try:
+        requests.put(home, request)
+    except RefusedError:
+        control.send(home, "update")  # the one that waits may have been overlooked
+        raise
     try:
         # An update may have begun between the first look and the request.
         _refuse_in_flight(home, request)
@@ -106,7 +111,7 @@ def _refuse_in_flight(home: Home, request: Request) -> None:
             f"Another update is in flight (state `{update.state}`, {update.from_} to {update.to}).",
             next_step="See it with `surefoot status`.",
         )
-    if request.kind != "rollback":
+    if request.kind == "update":
         raise RefusedError(
             f"The last update ended as broken: {update.reason}",
             next_step="Mend the cause, then `surefoot rollback`.",
@@ -166,8 +171,9 @@ class _Screen:
         """What a slow command has printed last."""
         if self._doing_since > self._shown_at():
             return ""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            return escape(self._progress.read_text(encoding="utf-8").strip()[:60])
+        with contextlib.suppress(OSError, DamagedError):
+            shown = stored.read(self._progress).decode("utf-8", errors="replace")
+            return escape(shown.strip()[:60])
         return ""
 
     def _shown_at(self) -> float:

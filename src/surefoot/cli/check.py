@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,11 +32,11 @@ def check(home: Home, ref: str | None, *, as_json: bool) -> None:
     """
     from surefoot import config
     from surefoot.releases.git import GitSource
-    from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store, release_id
+    from surefoot.update.remembered import seen_ledger
 
     source = GitSource(home.mirror, config.load(home.root).source)
-    store, ledger = Store(home), Ledger.load(home.ledger, now=datetime.now(UTC))
+    store, (ledger, _) = Store(home), seen_ledger(home)
     name = store.current_id()
     current = store.get(name) if name else None
     with busy(f"Asking {source.shown_address}"):

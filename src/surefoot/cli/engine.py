@@ -35,7 +35,15 @@ def update(home: Home, *, auto: bool) -> int:
     Example:
       surefoot engine update --auto
     """
-    return _engine(home).update(auto=auto)
+    from surefoot.errors import ConfigurationError
+    from surefoot.update.engine import answer_unconfigured
+
+    try:
+        started = _engine(home)
+    except ConfigurationError as error:
+        answer_unconfigured(home, error)
+        raise
+    return started.update(auto=auto)
 
 
 @engine.command()

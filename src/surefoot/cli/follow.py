@@ -13,6 +13,7 @@ from surefoot import control
 from surefoot.errors import ExitCode, NotRunningError, SurefootError
 from surefoot.update import requests
 from surefoot.update.history import FINAL, History
+from surefoot.update.lock import is_engine_at_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ LOOK_INTERVAL_S = 0.05
 RUNNING_INTERVAL_S = 1.0
 VANISHED_AFTER_S = 10.0
 """How long the supervisor may be away: it is away while a container is started anew."""
+IGNORED_AFTER_S = 30.0
+"""How long a request may wait while no engine is at work."""
 
 EXIT_CODES = {
     "requested": ExitCode.OK,
@@ -74,6 +77,7 @@ class Follower:
                 if event.update != self.request.id:
                     continue
                 self.facts |= event.facts
+                watch.heard = True
                 yield event
                 if event.event in until:
                     return
@@ -95,6 +99,10 @@ class _Watch:
     request: Request
     looked: float = 0.0
     seen: float = field(default_factory=time.monotonic)
+    heard: bool = False
+    """Whether there was any event: what was taken up has one."""
+    busy: float = field(default_factory=time.monotonic)
+    """When an engine was last seen at work."""
 
     def look(self) -> None:
         now = time.monotonic()
@@ -107,6 +115,14 @@ class _Watch:
             self.seen = now
         elif now - self.seen > VANISHED_AFTER_S:
             raise self._vanished()
+        if self.heard or is_engine_at_work(self.home):
+            self.busy = now
+        elif now - self.busy > IGNORED_AFTER_S:
+            requests.withdraw(self.home, self.request)
+            raise SurefootError(
+                "The request is not taken up, and nothing was changed: the engine does not work.",
+                next_step="The supervisor's messages say why; so may `surefoot doctor`.",
+            )
 
     def _is_waiting(self) -> bool:
         found = requests.waiting(self.home)

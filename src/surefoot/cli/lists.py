@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from surefoot.cli.options import with_home, with_json
-from surefoot.cli.output import ago, busy, emit, moment, size, table
+from surefoot.cli.output import ago, busy, emit, moment, note, size, table
 
 if TYPE_CHECKING:
     from surefoot.databases.backups import Kept
@@ -30,12 +29,14 @@ def releases(home: Home, *, as_json: bool) -> None:
       surefoot releases
       surefoot releases --json | jq -r '.[].id'
     """
-    from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
+    from surefoot.update.remembered import seen_ledger
 
     store = Store(home)
     current = store.current_id()
-    ledger = Ledger.load(home.ledger, now=datetime.now(UTC))
+    ledger, problem = seen_ledger(home)
+    if problem:
+        note(problem)
     committed = {commit.release: commit.at for commit in ledger.commits}
     found: list[dict[str, Any]] = [
         {

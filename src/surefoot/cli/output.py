@@ -71,7 +71,11 @@ def busy(doing: str) -> Iterator[None]:
 
 def moment(at: datetime | None) -> str:
     """A time as people read it, in their zone."""
-    return at.astimezone().isoformat(" ", "seconds") if at else "-"
+    if at is None:
+        return "-"
+    with contextlib.suppress(OverflowError, ValueError, OSError):  # outside of what a zone knows
+        at = at.astimezone()
+    return at.isoformat(" ", "seconds")
 
 
 def ago(at: datetime) -> str:
@@ -93,7 +97,7 @@ def span(seconds: float) -> str:
 
 def size(size_bytes: int) -> str:
     """An amount of data in the unit that suits it."""
-    amount = float(size_bytes)
+    amount = float(min(size_bytes, 10**18))
     for unit in ("bytes", "KB", "MB"):
         if amount < 1000:
             return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,24 +39,25 @@ def status(home: Home, *, as_json: bool) -> None:
 def _report(home: Home) -> dict[str, Any]:
     from surefoot import control
     from surefoot.databases import backups
-    from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
     from surefoot.update import requests
+    from surefoot.update.remembered import seen_ledger
 
     store = Store(home)
-    ledger = Ledger.load(home.ledger, now=datetime.now(UTC))
+    ledger, damage = seen_ledger(home)
+    problems = [damage] if damage else []
     waiting = requests.waiting(home)
     newest = next((b for b in backups.all(home.backups) if b.is_good and b.facts), None)
     return {
         "home": str(home.root),
         "running": control.is_running(home),
         **_app(home),
-        "release": _release(store, ledger),
+        "release": _release(home, store, ledger, problems),
         **_in_flight(home),
         "request": {"id": waiting.id, "kind": waiting.kind, "ref": waiting.ref}
         if waiting
         else None,
-        "last": _last(home),
+        "last": _last(home, problems),
         "backup": {"name": newest.name, "made_at": newest.facts.made_at}
         if newest and newest.facts
         else None,
@@ -65,6 +66,7 @@ def _report(home: Home) -> dict[str, Any]:
             {"release": release, "reason": denied.reason}
             for release, denied in ledger.denied.items()
         ],
+        "problems": problems,
     }
 
 
@@ -79,11 +81,19 @@ def _app(home: Home) -> dict[str, Any]:
     return {"app": loaded.app.name, "address": loaded.address(), "configuration": None}
 
 
-def _release(store: Any, ledger: Any) -> dict[str, Any] | None:
+def _release(home: Home, store: Any, ledger: Any, problems: list[str]) -> dict[str, Any] | None:
+    from surefoot.errors import DamagedError
+
     current = store.current_id()
     if current is None:
+        if os.path.lexists(home.current):
+            problems.append(f"{home.current} does not lead to a release.")
         return None
-    release = store.get(current)
+    release = None
+    try:
+        release = store.get(current)
+    except DamagedError as error:
+        problems.append(str(error))
     since = next((c.at for c in reversed(ledger.commits) if c.release == current), None)
     return {
         "id": current,
@@ -119,15 +129,19 @@ def _in_flight(home: Home) -> dict[str, Any]:
     return {"update": known, "lock": None}
 
 
-def _last(home: Home) -> dict[str, Any] | None:
+def _last(home: Home, problems: list[str]) -> dict[str, Any] | None:
     """How the last update ended; what was only looked for is no update."""
+    from surefoot.errors import SurefootError
     from surefoot.update.history import FINAL, History
 
     ended = FINAL - {"up_to_date", "refused"}
     last = None
-    for event in History(home).read():
-        if event.event in ended:
-            last = event
+    try:
+        for event in History(home).read():
+            if event.event in ended:
+                last = event
+    except SurefootError as error:
+        problems.append(str(error))
     if last is None:
         return None
     facts = last.facts
@@ -137,8 +151,14 @@ def _last(home: Home) -> dict[str, Any] | None:
         "at": last.at,
         "text": last.text,
         **{key: facts.get(key) for key in ("kind", "origin", "from", "to", "ref", "reason")},
-        "durations": facts.get("durations", {}),
+        "durations": _durations(facts.get("durations")),
     }
+
+
+def _durations(value: Any) -> dict[str, float]:
+    """Seconds by step, of an event that may be older, or damaged."""
+    found = value if isinstance(value, dict) else {}
+    return {str(k): v for k, v in found.items() if isinstance(v, float) and abs(v) < 1e9}
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
@@ -156,6 +176,7 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         since = f", since {moment(release['since'])}" if release["since"] else ""
         lines.append(("Release", f"{release['ref'] or '?'} ({release['id']}){since}"))
+    lines += [("Problem", problem) for problem in report["problems"]]
     lines += _update_lines(report)
     backup = report["backup"]
     said = f"{backup['name']}, {ago(backup['made_at'])}" if backup else "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
 import re
 import tomllib
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from dotenv import dotenv_values
 
+from surefoot import stored
 from surefoot.config.checking import check
 from surefoot.config.explaining import explained, in_words
 from surefoot.config.model import OVERRIDABLE, Config
-from surefoot.errors import ConfigurationError
+from surefoot.errors import ConfigurationError, DamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +39,15 @@ def load(home: Path, environment: dict[str, str] | None = None) -> Config:
     """
     file = home / FILE_NAME
     try:
-        text = file.read_text(encoding="utf-8")
+        text = stored.read(file).decode()
     except FileNotFoundError:
         raise ConfigurationError(
             f"There is no {FILE_NAME} in {home}.",
             next_step="Write one with `surefoot init`, or name the folder with --home.",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except DamagedError as error:
+        raise ConfigurationError(error.message) from None
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file} cannot be read: {error}.") from None
     overrides = {k: v for k, v in _dotenv(home).items() if v is not None}
     overrides |= os.environ if environment is None else environment
@@ -54,8 +58,10 @@ def parse(text: str, overrides: dict[str, str] | None = None, *, name: str = FIL
     """The configuration in `text`, with `overrides` (the names of the environment) applied."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name} is not TOML: {error}.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{name} is not TOML: it is nested too deep.") from None
+    except ValueError as error:  # not every one of them is a TOMLDecodeError
+        raise ConfigurationError(f"{name} is not TOML: {str(error).rstrip('.')}.") from None
     database = raw.get("database", {})
     if (isinstance(database, dict) and "url" in database) or not _all_tables(database):
         raw["database"] = {"main": database}
@@ -79,9 +85,14 @@ def parse(text: str, overrides: dict[str, str] | None = None, *, name: str = FIL
 
 def _dotenv(home: Path) -> dict[str, str | None]:
     try:
-        return dotenv_values(home / ".env", interpolate=False)
-    except (OSError, UnicodeDecodeError) as error:
+        text = stored.read(home / ".env").decode()
+    except FileNotFoundError:
+        return {}
+    except DamagedError as error:
+        raise ConfigurationError(error.message) from None
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"{home / '.env'} cannot be read: {error}.") from None
+    return dotenv_values(stream=io.StringIO(text), interpolate=False)
 
 
 def _all_tables(value: object) -> bool:

@@ -20,13 +20,13 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
 from surefoot.databases import files, sqlite
-from surefoot.errors import DatabaseError
+from surefoot.errors import DamagedError, DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
     kind: Kind = "before_update"
     """`replaced`: what stood where a snapshot or a backup was put back."""
-    made_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    made_at: stored.Moment
     update: str = ""
     release: str = ""
     database: str
@@ -242,11 +242,11 @@ def _age(kept: Kept) -> tuple[float, str]:
 def _look(folder: Path, name: str) -> Kept:
     file = folder / f"{name}.db"
     try:
-        facts = msgspec.json.decode(_json(file).read_bytes(), type=Facts)
+        facts = stored.load(_json(file), Facts)
     except FileNotFoundError:
         return Kept(name, file, None, "its description is missing")
-    except (msgspec.MsgspecError, OSError) as error:
-        return Kept(name, file, None, f"its description cannot be read ({error})")
+    except DamagedError as error:
+        return Kept(name, file, None, f"its description is damaged ({error.message})")
     if facts.schema != SCHEMA:
         return Kept(name, file, None, f"its description is of schema {facts.schema}, not {SCHEMA}")
     try:

@@ -41,10 +41,19 @@ variable = "DATABASE_URL"
 
 [health]
 path = "/health"
-deadline = 5
+deadline = 8
 timeout = 1
-window = 1
 watch = 20
+{more}"""
+_REHEARSED = """
+[update]
+rehearse = 1
+"""
+_NOT_REHEARSED = """window = 1
+
+[update]
+rehearse = 0
+rehearse_migrations = false
 """
 
 # What the caller's own Surefoot, app or service manager has set is none of the demo's business.
@@ -65,14 +74,18 @@ class Update:
 
 
 class Server:
-    """The sample app under `surefoot run`, on a free port of this machine."""
+    """The sample app under `surefoot run`, on a free port of this machine.
 
-    def __init__(self, folder: Path, history: History) -> None:
+    Without `rehearsed`, what is wrong with a release is only found out behind the gate.
+    """
+
+    def __init__(self, folder: Path, history: History, *, rehearsed: bool = True) -> None:
         self.home = folder / "home"
         self.log = folder / "surefoot.log"
         self._port = _free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._history = history
+        self._more = _REHEARSED if rehearsed else _NOT_REHEARSED
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)
         } | history.environment
@@ -82,7 +95,9 @@ class Server:
         """Starts the supervisor; the first release gets installed by it."""
         if not self.home.exists():
             self.home.mkdir(parents=True)
-            text = _CONFIGURATION.format(port=self._port, remote=self._history.remote)
+            text = _CONFIGURATION.format(
+                port=self._port, remote=self._history.remote, more=self._more
+            )
             (self.home / "surefoot.toml").write_text(text, encoding="utf-8")
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C at the demo is the demo's to pass on, once.

@@ -94,9 +94,7 @@ class Ledger:
         return cls(file, content)
 
     @classmethod
-    def load(
-        cls, file: Path, *, now: datetime, lost: Callable[[], Content] = Content
-    ) -> Ledger:
+    def load(cls, file: Path, *, now: datetime, lost: Callable[[], Content] = Content) -> Ledger:
         """The ledger in `file`, for whoever changes it.
 
         Where there is none, or it is damaged and so is put aside, `lost` says what it begins with.

@@ -61,10 +61,14 @@ def _used_environments(releases: Store) -> set[str]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in it; uv's cache is no left-over."""
+    """The folders in it; uv's cache is no left-over, nor is what was put aside for a person."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name != ".cache")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and path.name != ".cache" and ".damaged-" not in path.name
+    )
 
 
 def _remove(path: Path) -> None:

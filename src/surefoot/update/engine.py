@@ -6,6 +6,7 @@ commit. It is the only writer of the lock.
 
 from __future__ import annotations
 
+import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot.databases import backups, sqlite
-from surefoot.errors import DamagedError, ExitCode, RefusedError, SurefootError
+from surefoot.errors import DamagedError, ExitCode, RefusedError, StageError, SurefootError
 from surefoot.health.judge import Standing
 from surefoot.releases.git import GitSource
 from surefoot.update import machine, requests
+from surefoot.update.history import FINAL, History
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
 from surefoot.update.requests import Request
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from surefoot.config import Config
     from surefoot.control import Processes
     from surefoot.home import Home
@@ -65,15 +69,53 @@ class Engine:
     def update(self, *, auto: bool = False) -> ExitCode:
         """Takes up the request that waits; without one, looks for the newest release."""
         with only_engine(self.home):
-            request = requests.waiting(self.home)
+            requests.keep_damaged_aside(self.home)
+            request = self._unanswered()
+            recovered = self._recover()
             if request is None:
-                installed = self.host.store.current_id() is not None
-                request = Request(origin="schedule" if auto or installed else "install")
+                if recovered and not auto:
+                    return ExitCode.OK
+                request = self._by_itself(auto=auto)
             return self._take_up(request)
+
+    def _unanswered(self) -> Request | None:
+        """The request that waits. A power cut can bring one back that has long been answered."""
+        request = requests.waiting(self.home)
+        if request is not None and any(
+            e.update == request.id and e.event in FINAL for e in self.host.history.read()
+        ):
+            requests.withdraw(self.home, request)
+            return None
+        return request
+
+    def _by_itself(self, *, auto: bool) -> Request:
+        """What is to be done where nobody has asked: at the first start, and by the timer."""
+        if auto or self.host.store.current_id() is not None:
+            return Request(origin="schedule")
+        last = next(iter(self.host.ledger().newest_first()), None)
+        return Request(origin="install", ref=last)  # data belongs to the release that served last
+
+    def _recover(self) -> bool:
+        """Mends `current` where it is missing, or leads to nothing: it becomes the last release
+        that was committed, or an earlier one if the databases are as that one left them."""
+        store = self.host.store
+        if store.current_id() is not None or _is_in_the_way(self.home.current):
+            return False
+        if os.path.lexists(self.home.lock):
+            return False
+        ledger = self.host.ledger()
+        for release in ledger.newest_first():
+            if self.host.is_startable(release) and self.host.fits(release, ledger):
+                store.switch(release)
+                text = f"`current` led to no release; it is {release} again."
+                self.host.history.append(new_id(), "recovered", text, lasting=True)
+                return True
+        return False
 
     def resume(self) -> ExitCode:
         """Carries on, or puts back, what was interrupted."""
         with only_engine(self.home):
+            self.host.sync()
             try:
                 update = self.host.lock.read()
             except DamagedError as error:
@@ -83,9 +125,16 @@ class Engine:
             if update.state is State.BROKEN:
                 return ExitCode.BROKEN
             self.host.tell(update, "resumed", f"Resumed in state `{update.state}`.")
+            self._withdraw(update)
             if update.state is State.REQUESTED and update.from_ is not None:
                 self.processes.run()  # the old release serves while the new one is staged
             return self._carry(update)
+
+    def _withdraw(self, update: Update) -> None:
+        """What this update was asked for by, if a crash has left it: it is not asked for again."""
+        request = requests.waiting(self.home)
+        if request is not None and request.id == update.id:
+            requests.withdraw(self.home, request)
 
     def crashed(self) -> ExitCode:
         """Called when the app crashes again and again: goes back if its commit was recent."""
@@ -100,7 +149,7 @@ class Engine:
     def _take_up(self, request: Request) -> ExitCode:
         try:
             update = self._begin(request)
-        except SurefootError as error:
+        except (SurefootError, OSError) as error:
             return self._answer(request, error)
         self.host.tell(
             update,
@@ -111,26 +160,29 @@ class Engine:
         requests.withdraw(self.home, request)
         return self._carry(update)
 
-    def _answer(self, request: Request, error: SurefootError) -> ExitCode:
-        event, code = "abandoned", error.exit_code
+    def _answer(self, request: Request, error: SurefootError | OSError) -> ExitCode:
+        event, code, output = "abandoned", ExitCode.ABANDONED, getattr(error, "output", "")
+        if isinstance(error, SurefootError):
+            code = error.exit_code
         if isinstance(error, _AnsweredError):
             event, code = error.event, error.code
         elif isinstance(error, RefusedError):
             event = "refused"
-        if request.origin != "schedule" or event == "abandoned":
-            self.host.history.append(
-                request.id, event, str(error), lasting=True, reason=str(error), output=error.output
-            )
-        requests.withdraw(self.home, request)
+        try:
+            if request.origin != "schedule" or event == "abandoned":
+                self.host.history.append(
+                    request.id, event, str(error), lasting=True, reason=str(error), output=output
+                )
+        finally:
+            requests.withdraw(self.home, request)
         return code
 
     def _begin(self, request: Request) -> Update:
         """Finds out what is asked for and writes the lock: from here on it is not forgotten."""
         in_flight = self._in_flight()
         if in_flight is not None:
-            if in_flight.state is State.BROKEN and request.kind == "rollback":
-                update = msgspec.structs.replace(in_flight, id=request.id)
-                return machine.retry_rollback(update, self.host)
+            if in_flight.state is State.BROKEN and request.kind in {"rollback", "restore"}:
+                return machine.retry_rollback(self._retried(in_flight, request), self.host)
             raise RefusedError(
                 f"Another update is in flight (state `{in_flight.state}`).",
                 next_step="See it with `surefoot status`."
@@ -138,12 +190,52 @@ class Engine:
                 else "A person is needed: read `surefoot status`, mend the cause, and try again "
                 "with `surefoot rollback`.",
             )
+        if _is_in_the_way(self.home.current):
+            raise RefusedError(
+                f"{self.home.current} is not the symlink that Surefoot makes.",
+                next_step="Move it away; the next start makes it again.",
+            )
         update = self._aimed(request)
         update = msgspec.structs.replace(
             update, from_=self.host.store.current_id(), token=secrets.token_urlsafe(24)
         )
-        self.host.save(update)
+        self._record(update)
         return update
+
+    def _retried(self, broken: Update, request: Request) -> Update:
+        """What is broken, to be put back once more; with a backup, that takes the place of the
+        snapshot of its database."""
+        update = msgspec.structs.replace(broken, id=request.id)
+        if request.kind == "rollback":
+            return update
+        kept = backups.get(self.home.backups, request.backup or "")
+        backups.verify(kept)
+        if kept.facts is None or kept.facts.database not in self.config.database:
+            raise RefusedError(f"surefoot.toml does not know the database of backup {kept.name}.")
+        release = kept.facts.release
+        if release != update.from_ and request.ref is None:
+            raise RefusedError(
+                f"The backup belongs to release {release}, and {update.from_} is to be gone back "
+                "to. Nothing was changed.",
+                next_step="Bring its release back with it: add `--with-release`.",
+            )
+        if not self.host.store.is_whole(release):
+            raise RefusedError(f"Release {release}, which the backup belongs to, is not on disk.")
+        return msgspec.structs.replace(update, rescue=kept.name, from_=release)
+
+    def _record(self, update: Update) -> None:
+        try:
+            self.host.save(update)
+        except OSError as error:
+            try:
+                self.host.lock.forget()  # it may have got its name before the disk failed
+            except OSError:
+                raise SystemExit(ExitCode.FAILED) from error  # there may be a lock: it is resumed
+            raise StageError(
+                f"The update could not be recorded: {error.strerror or error}. "
+                "The app was not touched.",
+                next_step="Make room on the disk, or see what is wrong with it, and try again.",
+            ) from error
 
     def _in_flight(self) -> Update | None:
         try:
@@ -181,7 +273,7 @@ class Engine:
         return self._not_current(update, current)
 
     def _not_current(self, update: Update, current: str | None) -> Update:
-        if update.to == current:
+        if update.to == current and current is not None and self.host.is_startable(current):
             raise _AnsweredError(
                 "up_to_date", f"Release {current} ({update.ref}) is in use already.", ExitCode.OK
             )
@@ -192,7 +284,8 @@ class Engine:
         ledger = self.host.ledger()
         release = update.to or ""
         denied = ledger.denied.get(release)
-        if denied and request.ref is None and release != current:
+        unasked = request.ref is None or request.origin == "install"
+        if denied and unasked and release != current:
             raise _AnsweredError(
                 "refused",
                 f"Release {release} ({update.ref}) was rolled back and is not tried again by "
@@ -231,14 +324,26 @@ class Engine:
         return msgspec.structs.replace(update, to=target)
 
     def _without_lock(self, error: DamagedError) -> Update | None:
-        aside = self.host.lock.keep_aside()
-        why = f"{error.message} It is kept as {aside.name}."
+        """Works out what was in flight. The lock goes last: a crash finds it damaged again."""
+        why = f"{error.message} It is kept aside."
         update = self.host.reconstructed(why)
-        identity = update.id if update else new_id()
+        identity = update.id if update else self._in_flight_by_history() or new_id()
         self.host.history.append(identity, "lock_damaged", why, lasting=True)
-        if update is not None:
-            self.host.save(update)
+        if update is None:
+            why = f"Its lock was damaged before the app was touched: {why}"
+            self.host.history.append_once(identity, "abandoned", why, reason=why)
+        self.host.lock.keep_aside(update)
         return update
+
+    def _in_flight_by_history(self) -> str | None:
+        """The last update that was begun and has not ended."""
+        begun = None
+        for event in self.host.history.read():
+            if event.event == "requested":
+                begun = event.update
+            elif event.event in FINAL and event.update == begun:
+                begun = None
+        return begun
 
     def _carry(self, update: Update) -> ExitCode:
         update = machine.carry(update, self.host)
@@ -279,3 +384,17 @@ class Engine:
         self.host.save(update)
         self.host.tell(update, "requested", f"Going back to release {previous}: {reason}")
         return self._carry(update)
+
+
+def answer_unconfigured(home: Home, error: SurefootError) -> None:
+    """Answers the request that waits where there is no configuration to work by."""
+    request = requests.waiting(home)
+    if request is not None:
+        try:
+            History(home).append(request.id, "refused", str(error), reason=str(error))
+        finally:
+            requests.withdraw(home, request)
+
+
+def _is_in_the_way(current: Path) -> bool:
+    return os.path.lexists(current) and not current.is_symlink()

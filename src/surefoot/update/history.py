@@ -81,7 +81,9 @@ class History:
 
     def append_once(self, update: str, event: str, text: str = "", **facts: Any) -> None:
         """Adds a lasting line unless this update already has this event: safe to repeat."""
-        if not any(e.update == update and e.event == event for e in self.read()):
+        if any(e.update == update and e.event == event for e in self.read()):
+            durable.sync_file(self._path)  # it may have been written, and not have lasted yet
+        else:
             self.append(update, event, text, lasting=True, **facts)
 
     def read(self, offset: int = 0) -> Iterator[Event]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,16 +19,16 @@ from surefoot.app.maintenance import Answer, answer_for
 from surefoot.control import Exited, Processes
 from surefoot.databases import backups, migrations, snapshot, sqlite
 from surefoot.databases.snapshot import Snapshot
-from surefoot.errors import DatabaseError, SurefootError
+from surefoot.errors import DamagedError, DatabaseError, SurefootError
 from surefoot.gate import Gate, Request, held_sockets
 from surefoot.health.judge import Standing
-from surefoot.releases import processes
-from surefoot.releases.ledger import Ledger
+from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
+from surefoot.update import rehearsal, remembered
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
-from surefoot.update.lock import Lock, Update
+from surefoot.update.lock import Lock, Update, load
 from surefoot.update.staging import Staging
 from surefoot.update.states import State
 
@@ -38,7 +40,16 @@ if TYPE_CHECKING:
     from surefoot.config import Database as DatabaseConfig
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
+    from surefoot.releases.ledger import Ledger
 
+UPDATE = "update.json"
+"""In a snapshot's folder, written last: the update that it belongs to."""
+BACKWARDS = "rolling_back"
+"""There too: it is being put back."""
+_SHOWING = (
+    os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    | os.O_NOFOLLOW | os.O_NONBLOCK
+)  # fmt: skip
 PIPE_TIMEOUT_S = 30.0
 """How long the supervisor may take to answer, over the app's own grace."""
 
@@ -77,15 +88,7 @@ class LocalHost:
 
     def stage(self, update: Update) -> Update:
         self.tell(update, "staging", f"Staging release {update.to}; the app goes on serving.")
-        staging = Staging(
-            self.home,
-            self.config,
-            self.store,
-            self.ledger(),
-            lambda event, text: self.tell(update, event, text),
-            self._show,
-        )
-        staging.stage(update)
+        update = self._staging(update).stage(update)
         if update.origin == "app":  # it ends itself as soon as it hears the next line
             self.processes.wait(0)
             self.processes.hold()
@@ -102,7 +105,7 @@ class LocalHost:
     def snapshot(self, update: Update) -> Update:
         self._stop()
         folder = self.snapshot_folder(update)
-        durable.remove_tree(folder)
+        durable.remove_tree(folder.parent)  # whatever lies there belongs to no update any more
         durable.make_folder(folder, mode=0o700)
         records = [
             msgspec.to_builtins(
@@ -118,7 +121,7 @@ class LocalHost:
         pending = [name for name in self.config.database if self._is_pending(update, name)]
         update = msgspec.structs.replace(update, snapshots=records, pending=pending)
         # What a start finds if the lock itself is damaged.
-        durable.write(folder / "update.json", msgspec.json.encode(update), mode=0o600)
+        durable.write(folder / UPDATE, msgspec.json.encode(update), mode=0o600)
         self.tell(update, "snapshotted", f"Snapshot of {_count(len(records), 'database')}.")
         return update
 
@@ -161,7 +164,7 @@ class LocalHost:
             update = self.start(update)
         with cast("Judging", self._started) as judging:
             self._started = None
-            verdict = judging.judge(migrated=bool(update.pending))
+            verdict = judging.judge(migrated=bool(update.pending), rehearsed=update.rehearsed)
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
@@ -171,17 +174,53 @@ class LocalHost:
 
     def put_back(self, update: Update) -> Update:
         self.tell(update, "rolling_back", f"Rolling back: {update.reason}")
+        if (folder := self.snapshot_folder(update)).is_dir():
+            durable.write(folder / BACKWARDS, b"")
         self._stop()
+        rescued = self._put_rescue(update)
         for taken in self._snapshots(update):
             # Where no migration ran, what was written since belongs to users and stays.
-            if taken.name in update.pending or _has_changed(taken):
+            if taken.name != rescued and (taken.name in update.pending or _has_changed(taken)):
                 kept = snapshot.restore(
                     taken, self.home.backups, update=update.id, release=update.to or ""
                 )
                 also = f" What was written since is kept in {kept}." if kept else ""
                 self.tell(update, "restored", f"Database {taken.name} is as it was.{also}")
+        self._check_none_is_lost(update, rescued)
+        self._bring_back(update)
         self.store.switch(update.from_)
         return update
+
+    def _put_rescue(self, update: Update) -> str | None:
+        """Puts the backup back that a person has chosen; returns the database's name."""
+        if update.rescue is None:
+            return None
+        kept, facts = self._backup(update.rescue)
+        backups.verify(kept)
+        for taken in self._snapshots(update):
+            if taken.name == facts.database and isinstance(taken, snapshot.Pinned):
+                snapshot.release(taken)
+        target = self._database(facts.database).path(self.home.root)
+        replaced = backups.restore(kept, target, self.home.backups)
+        also = f" What it replaces is kept in {replaced}." if replaced else ""
+        self.tell(update, "restored", f"Database {facts.database} is backup {kept.name}.{also}")
+        return facts.database
+
+    def _check_none_is_lost(self, update: Update, rescued: str | None) -> None:
+        lost = {*update.pending} - {taken.name for taken in self._snapshots(update)} - {rescued}
+        if lost:
+            raise DatabaseError(
+                f"The snapshot of the database {', '.join(sorted(lost))} is lost.",
+                next_step="Put a backup back: `surefoot restore BACKUP` (`surefoot backups`).",
+            )
+
+    def _bring_back(self, update: Update) -> None:
+        """Makes the old release once more if it has vanished, so that this is no dead end."""
+        old = update.from_
+        if old is not None and not self.store.code(old).is_dir():
+            if self.store.current_id() == old:
+                self.store.switch(None)
+            self._staging(update).make_again(old)
 
     def resume_old(self, update: Update) -> Update:
         # From here on nothing restores: the app may be written to again.
@@ -207,22 +246,49 @@ class LocalHost:
     def conclude(self, update: Update) -> None:
         """Every line can be repeated; the lock goes last."""
         self.gate.open()
+        self._give_up_snapshots(update)  # before anybody is let in: nothing restores any more
+        schemas = self._schemas() if update.state is State.COMMITTED else {}
+        self._enter_in_ledger(update, schemas)
         if self.store.current_id() is not None:
             self.processes.run(PIPE_TIMEOUT_S)
-        self._enter_in_ledger(update)
-        self._give_up_snapshots(update)
-        self.history.append_once(update.id, update.state, _told(update), **_facts(update))
+        facts = _facts(update) | ({"schemas": schemas} if schemas else {})
+        self.history.append_once(update.id, update.state, _told(update), **facts)
         self.lock.forget()
+        rehearsal.clean(self.home)
         self._prune(update)
 
-    def ledger(self) -> Ledger:
-        return Ledger.load(self.home.ledger, now=datetime.now(UTC))
+    def is_startable(self, release: str) -> bool:
+        """Whether the release has all that the supervisor needs to start it."""
+        try:
+            found = self.store.get(release)
+        except DamagedError:
+            return False
+        folder = self.store.folder(release)
+        return (
+            found is not None
+            and (folder / "app").is_dir()
+            and (folder / processes.FOLDER).is_dir()
+            and environment.is_whole(self.home.environments, found.environment)
+        )
 
-    def _enter_in_ledger(self, update: Update) -> None:
+    def fits(self, release: str, ledger: Ledger) -> bool:
+        """Whether the databases are as this release knows them."""
+        if ledger.newest_first()[:1] == [release]:
+            return True
+        found = self._schemas()
+        return all(
+            found.get(name) is not None and ledger.schema_at_commit(release, name) == found[name]
+            for name in self.config.database
+        )
+
+    def ledger(self) -> Ledger:
+        return remembered.ledger(self.home)
+
+    def _enter_in_ledger(self, update: Update, schemas: dict[str, str]) -> None:
         ledger, now, to = self.ledger(), datetime.now(UTC), update.to or ""
         match update.state:
             case State.COMMITTED:
-                ledger.record_commit(to, now, self._schemas())
+                ledger.record_commit(to, now, schemas)
                 if update.kind == "rollback" and update.from_:
                     ledger.deny(update.from_, update.reason or "It was rolled back by hand.", now)
             case State.ROLLED_BACK if update.from_ not in {None, to}:
@@ -231,33 +297,65 @@ class LocalHost:
                 ledger.count_abandoned(to)
 
     def _prune(self, update: Update) -> None:
-        gone = [
-            path.name for path in prune(self.store, self.ledger(), keep=self.config.keep.releases)
-        ]
-        gone += backups.prune(self.home.backups, self.config.keep.backups, set())
+        keep = self.config.keep
+        try:
+            gone = [p.name for p in prune(self.store, self.ledger(), keep=keep.releases)]
+            gone += backups.prune(self.home.backups, keep.backups, set())
+        except (SurefootError, OSError) as error:  # the update is over, and has come to its end
+            self.tell(update, "not_pruned", f"Old releases and backups were not removed: {error}")
+            return
         if gone:
             self.tell(update, "pruned", f"Pruned {', '.join(gone)}.")
+
+    def sync(self) -> None:
+        """What is seen on the disk now is there after a power cut as well: whoever decides by it
+        must not see it change again."""
+        in_flight = self.home.backups / "in_flight"
+        for folder in (self.home.root, self.home.data, self.home.releases, in_flight):
+            if folder.is_dir():
+                durable.sync_folder(folder)
 
     def reconstructed(self, why: str) -> Update | None:
         """What an update whose lock is damaged must have been, from what lies on disk.
 
         Without a snapshot the database was not touched and `current` is whole. With one, and
         `current` still the old release, the migration may be half way: everything goes back.
-        With one and `current` the new release, the migration is complete: it stays.
+        With one and `current` the new release, the migration is complete: it is judged again,
+        unless it was being put back. A snapshot whose description is damaged as well leaves it to a
+        person.
         """
-        for folder in sorted(self.home.backups.glob("in_flight/*")):
+        self.sync()
+        for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
             try:
-                update = msgspec.json.decode((folder / "update.json").read_bytes(), type=Update)
-            except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+                update = load(folder / UPDATE)
+            except FileNotFoundError:
                 continue  # the snapshot was not complete: nothing had been begun
-            forward = update.to != update.from_ and self.store.current_id() == update.to
+            except DamagedError as error:
+                return self._unknown(folder.name, f"{why} {error.message}")
+            is_new = update.to != update.from_ and self.store.current_id() == update.to
+            forward = is_new and not (folder / BACKWARDS).exists()
             return msgspec.structs.replace(
                 update,
-                state=State.COMMITTED if forward else State.ROLLING_BACK,
+                state=State.PROBATION if forward else State.ROLLING_BACK,
                 attempts={},
                 reason="" if forward else why,
             )
         return None
+
+    def _unknown(self, name: str, why: str) -> Update:
+        """All that is known is that something may be half way: nothing must be started."""
+        begun = {}
+        for event in self.history.read():
+            if event.update == name and event.event == "requested":
+                begun = event.facts
+        return Update(
+            id=name,
+            state=State.BROKEN,
+            from_=begun.get("from") or self.store.current_id(),
+            to=begun.get("to"),
+            pending=list(self.config.database),
+            reason=why,
+        )
 
     # -- parts of the steps
 
@@ -267,7 +365,19 @@ class LocalHost:
     def _show(self, line: str) -> None:
         """What a slow command is at, for whoever watches; it is not kept."""
         with contextlib.suppress(OSError):
-            self.home.progress.write_text(f"{line}\n", encoding="utf-8")
+            descriptor = os.open(self.home.progress, _SHOWING, 0o644)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.write(f"{line}\n")
+
+    def _staging(self, update: Update) -> Staging:
+        return Staging(
+            self.home,
+            self.config,
+            self.store,
+            self.ledger(),
+            functools.partial(self.tell, update),
+            self._show,
+        )
 
     def snapshot_folder(self, update: Update) -> Path:
         return self.home.backups / "in_flight" / update.id
@@ -298,24 +408,33 @@ class LocalHost:
         return [msgspec.convert(record, Snapshot) for record in update.snapshots]
 
     def _give_up_snapshots(self, update: Update) -> None:
+        folder = self.snapshot_folder(update)
+        if folder.is_dir():  # first of all: half of a snapshot is none to be put back
+            durable.remove(folder / UPDATE)
         for taken in self._snapshots(update):
             snapshot.release(taken)
-        durable.remove_tree(self.snapshot_folder(update))
+        durable.remove_tree(folder.parent)
 
     def _migration(self, update: Update, name: str) -> migrations.Migration | None:
         code = self.store.folder(update.to or "") / "app" / self.config.app.directory
-        return migrations.detect(code, self.config.database[name])
+        return migrations.detect(code, self._database(name))
+
+    def _database(self, name: str) -> DatabaseConfig:
+        try:
+            return self.config.database[name]
+        except KeyError:
+            raise DatabaseError(f"surefoot.toml does not know the database {name}.") from None
 
     def _is_pending(self, update: Update, name: str) -> bool:
         if update.kind == "restore":
-            return self._backup(update)[1].database == name
+            return self._backup(update.backup)[1].database == name
         found = self._migration(update, name)
-        path = self.config.database[name].path(self.home.root)
+        path = self._database(name).path(self.home.root)
         return found is not None and migrations.pending(found, path) is not False
 
     def _run_migration(self, update: Update, taken: Snapshot) -> None:
         found = self._migration(update, taken.name)
-        database: DatabaseConfig = self.config.database[taken.name]
+        database = self._database(taken.name)
         if found is None:
             return
         self.tell(update, "migrating", f"Migrating database {taken.name}.")
@@ -331,11 +450,11 @@ class LocalHost:
         )
 
     def _put_backup(self, update: Update, taken: Snapshot) -> None:
-        target = self.config.database[taken.name].path(self.home.root)
-        backups.restore(self._backup(update)[0], target, self.home.backups)
+        target = self._database(taken.name).path(self.home.root)
+        backups.restore(self._backup(update.backup)[0], target, self.home.backups)
 
-    def _backup(self, update: Update) -> tuple[backups.Kept, backups.Facts]:
-        kept = backups.get(self.home.backups, update.backup or "")
+    def _backup(self, name: str | None) -> tuple[backups.Kept, backups.Facts]:
+        kept = backups.get(self.home.backups, name or "")
         if kept.facts is None:
             raise DatabaseError(f"The backup {kept.name} cannot be used: {kept.damage}.")
         return kept, kept.facts
@@ -358,10 +477,12 @@ class LocalHost:
         )
 
     def _schemas(self) -> dict[str, str]:
-        return {
-            name: sqlite.schema_of(database.path(self.home.root))
-            for name, database in self.config.database.items()
-        }
+        """Of every database that can be read: a commit does not fail for one that cannot."""
+        found = {}
+        for name, database in self.config.database.items():
+            with contextlib.suppress(DatabaseError):
+                found[name] = sqlite.schema_of(database.path(self.home.root))
+        return found
 
 
 def _has_changed(taken: Snapshot) -> bool:

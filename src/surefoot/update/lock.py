@@ -46,6 +46,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """What was asked for: a branch, a tag, a commit; None for the newest."""
     backup: str | None = None
     """The backup that is put in place of the database (`restore`)."""
+    rescue: str | None = None
+    """The backup that a person has chosen where a snapshot is lost (`broken`)."""
     from_: str | None = None
     to: str | None = None
     commit: str = ""
@@ -105,10 +107,18 @@ class Lock:
         """Ends the transaction: the lock is gone for good."""
         durable.remove(self._path)
 
-    def keep_aside(self) -> Path:
-        """Moves a lock that cannot be read out of the way; returns where it is now."""
+    def keep_aside(self, instead: Update | None = None) -> Path:
+        """Keeps a lock that cannot be read under another name, which is returned, and puts
+        `instead` in its place: at no instant there is none."""
         aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-        self._path.rename(aside)
+        try:
+            os.link(self._path, aside, follow_symlinks=False)
+        except OSError:  # a folder, somebody else's file, a file system without hard links
+            self._path.rename(aside)
+        if instead is not None:
+            self.save(instead)
+        elif os.path.lexists(self._path):
+            self.forget()
         durable.sync_folder(self._path.parent)
         return aside
 
@@ -126,6 +136,21 @@ def load(path: Path) -> Update:
     for record in update.snapshots:
         stored.convert(record, Snapshot, name=str(path))
     return update
+
+
+def is_engine_at_work(home: Home) -> bool:
+    """Whether an engine holds the right to change anything."""
+    try:
+        descriptor = os.open(home.releases, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 @contextmanager

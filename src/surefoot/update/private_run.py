@@ -8,6 +8,7 @@ update. Nothing of it is left when the run has ended.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import select
@@ -17,7 +18,9 @@ import socket
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
+
+from msgspec.structs import replace
 
 from surefoot.control import Event, Exited
 from surefoot.databases.processes import KILLED_WITHIN_S, end_marked, holders, in_session
@@ -68,14 +71,13 @@ def why_not(config: Config) -> str:
     if any(not entry.startswith("unix:") for entry in config.app.listen):
         return ""
     if config.app.listen or _named_port(config) is None:
-        return "the app cannot be told another port"
+        return "the app cannot be told another address ([app] listen)"
     return ""
 
 
 @contextlib.contextmanager
-def place(config: Config, folder: Path) -> Iterator[Place]:
-    """A private place for the app that `why_not` has nothing against; Unix sockets lie in
-    `folder`."""
+def place(config: Config) -> Iterator[Place]:
+    """A private place for the app that `why_not` has nothing against."""
     if not config.app.listen:
         process, command = _named_port(config) or ("", "")
         address = f"{_LOOPBACK}:{_free_port()}"
@@ -86,13 +88,22 @@ def place(config: Config, folder: Path) -> Iterator[Place]:
     commands = config.app.commands()
     process = "web" if "web" in commands else next(iter(commands))
     with contextlib.ExitStack() as opened:
-        sockets = [
-            opened.enter_context(_listening(entry, folder / f"{number}.sock"))
-            for number, entry in enumerate(config.app.listen)
-        ]
+        sockets = [opened.enter_context(_listening(entry)) for entry in config.app.listen]
         asked = next(s for s in sockets if s.family is not socket.AF_UNIX)
         address = f"{_LOOPBACK}:{asked.getsockname()[1]}"
         yield Place(process, commands[process], address, sockets)
+
+
+def at(config: Config, address: str) -> Config:
+    """The configuration by which the app is judged there: by HTTP alone, for what else it is asked
+    is asked of the one that serves."""
+    health = config.health
+    http = health.http and urlunsplit(urlsplit(health.http)._replace(netloc=address))
+    health = replace(
+        health, http=http, tcp=None, command=None, notify=False,
+        window_s=config.update.rehearse_s,
+    )  # fmt: skip
+    return replace(config, health=health, app=replace(config.app, listen=[address]))
 
 
 def environment(variables: dict[str, str], told: Place) -> dict[str, str]:
@@ -140,7 +151,8 @@ class PrivateRun:
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Tells once that it has exited; otherwise waits. Raises StrayedError."""
-        self._check_hands()
+        if monotonic() - self._looked_at_s > _LOOK_EVERY_S:
+            self.check()
         if self._told:
             sleep(timeout_s)
             return []
@@ -185,9 +197,8 @@ class PrivateRun:
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT],
         )
 
-    def _check_hands(self) -> None:
-        if monotonic() - self._looked_at_s < _LOOK_EVERY_S:
-            return
+    def check(self) -> None:
+        """Raises StrayedError where it has a real database open."""
         self._looked_at_s = monotonic()
         own = set(in_session(self._pid))
         for database in self.untouchable:
@@ -228,10 +239,10 @@ def _named_port(config: Config) -> tuple[str, str] | None:
     return None
 
 
-def _listening(entry: str, unix: Path) -> socket.socket:
+def _listening(entry: str) -> socket.socket:
     if entry.startswith("unix:"):
         held = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        held.bind(str(unix))
+        held.bind("")  # a name of the kernel's, without a file (unix(7), autobind)
     else:
         held = socket.socket()
         held.bind((_LOOPBACK, 0))
@@ -257,8 +268,6 @@ def _inherited() -> list[int]:
 
 
 def _dup(descriptor: int, opened: contextlib.ExitStack) -> int:
-    import fcntl
-
     moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _OUT_OF_THE_WAY_FD)
     opened.callback(os.close, moved)
     return moved

@@ -74,7 +74,9 @@ def waiting(home: Home) -> Request | None:
 def withdraw(home: Home, request: Request) -> None:
     """Removes a request: it has been taken up (the lock says so), answered, or is not wanted."""
     found = waiting(home)
-    if found is not None and found.id == request.id:
+    if found is None:
+        keep_damaged_aside(home)
+    elif found.id == request.id:
         home.request.unlink(missing_ok=True)
 
 

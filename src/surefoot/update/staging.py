@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from surefoot import durable
 from surefoot.databases import backups, migrations, sqlite
-from surefoot.errors import DatabaseError, StageError
+from surefoot.errors import DamagedError, DatabaseError, StageError
 from surefoot.releases import build, environment, processes
 from surefoot.releases.git import Candidate, GitSource
 from surefoot.releases.store import Release
+from surefoot.update import rehearsal
+from surefoot.update.lock import Update
+from surefoot.update.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
-    from surefoot.update.lock import Update
+    from surefoot.update.rehearsal import Tell
 
 RESERVE_BYTES = 64 * 1024 * 1024
 """Room that must be left over when everything is on the disk."""
@@ -37,27 +43,73 @@ class Staging:
     config: Config
     store: Store
     ledger: Ledger
-    tell: Callable[[str, str], None]
-    """Takes an event's name and its sentence."""
+    tell: Tell
     show: Callable[[str], None]
     """Takes what a slow command prints, line by line."""
 
-    def stage(self, update: Update) -> None:
-        """Leaves the release of this update whole on disk, and a backup of every database."""
+    def stage(self, update: Update) -> Update:
+        """Leaves the release of this update whole on disk and rehearsed, and a backup of every
+        database; returns the update with what was learned."""
+        rehearsal.clean(self.home)
         self._check_room()
         if update.kind != "restore":
-            release = self._whole(update) or self._make(update)
+            release = (
+                self._whole(update) or self._with_new_environment(update) or self._make(update)
+            )
             self._check_schema(update, release)
-        self._back_up(update)
+        made = self._back_up(update)
+        # What is gone back to has served before, and at a first start nobody is interrupted.
+        if update.kind != "update" or update.from_ is None:
+            return update
+        folder = self.store.folder(update.to or "")
+        return Rehearsal(self.home, self.config, update, folder, made, self.tell).run()
 
     def _whole(self, update: Update) -> Release | None:
         """The release, if it is on disk with its environment; its process scripts made anew."""
-        release = self.store.get(update.to or "")
+        release = self._found(update)
         if release is None or not self._has_environment(release):
             return None
+        if not self.store.code(release.id).is_dir():
+            return None
         processes.write_processes(self.store.folder(release.id), self.home, self.config)
+        # A record may have got its name, and not have lasted yet.
+        made = self.home.environments / release.environment
+        for folder in (self.store.folder(release.id), self.home.releases, made, made.parent):
+            durable.sync_folder(folder)
         self.tell("built", f"Release {release.id} is on disk already.")
         return release
+
+    def _found(self, update: Update) -> Release | None:
+        """The release, if it is on disk; one whose record is damaged is made anew."""
+        try:
+            return self.store.get(update.to or "")
+        except DamagedError:
+            return None
+
+    def _with_new_environment(self, update: Update) -> Release | None:
+        """The release, if all it has lost is its environment, such as its Python."""
+        release = self._found(update)
+        if release is None:
+            return None
+        folder = self.store.folder(release.id)
+        if not self.store.code(release.id).is_dir():
+            self.store.discard(release.id)
+            return None
+        plan = environment.plan(folder / "app", self.config.build)
+        environment.build(plan, self.home.environments, self.show)
+        self.store.link_environment(release.id, plan.key)
+        processes.write_processes(folder, self.home, self.config)
+        release = msgspec.structs.replace(release, environment=plan.key)
+        self.store.finish(release)
+        self.tell("built", f"Built environment {plan.key} anew: it was not whole any more.")
+        return release
+
+    def make_again(self, release: str) -> None:
+        """Makes a release that has vanished, from its commit."""
+        found = GitSource(self.home.mirror, self.config.source).resolve(release)
+        again = Update(id="again", ref=found.ref, to=release, commit=found.commit)
+        if self._with_new_environment(again) is None:
+            self._make(again)
 
     def _has_environment(self, release: Release) -> bool:
         return environment.is_whole(self.home.environments, release.environment)
@@ -139,7 +191,9 @@ class Staging:
             "`surefoot restore BACKUP --with-release` (`surefoot backups` lists them).",
         )
 
-    def _back_up(self, update: Update) -> None:
+    def _back_up(self, update: Update) -> dict[str, Path]:
+        """The backup of each database that is there."""
+        kept = {}
         for name, database in self.config.database.items():
             path = database.path(self.home.root)
             if not path.exists():
@@ -155,6 +209,8 @@ class Staging:
             except (DatabaseError, OSError) as error:
                 raise StageError(f"The database {name} could not be backed up: {error}") from error
             self.tell("backed_up", f"Backed up database {name} as {made.name}.")
+            kept[name] = made.file
+        return kept
 
     def _check_room(self) -> None:
         """Refuses before anything is touched if the disk could become full on the way."""

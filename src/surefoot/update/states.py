@@ -87,11 +87,13 @@ CLOSED = frozenset(
         State.MIGRATED,
         State.SWITCHED,
         State.PROBATION,
+        State.COMMITTED,
         State.ROLLING_BACK,
         State.BROKEN,
     }
 )
-"""The gate keeps the public out: what was written now might still be taken back."""
+"""The gate keeps the public out: what was written now might still be taken back. A commit can be
+seen before it is on the disk; the gate opens when the lock goes."""
 
 UNTOUCHED = frozenset({State.REQUESTED, State.STAGED, State.ABANDONED})
 """The app has not been touched: the old release may serve."""

@@ -1,0 +1,355 @@
+"""The rehearsal: what a release does, found out on copies while the old release serves.
+
+1. The migrations run on copies of the databases. One that fails ends the update. One that loses
+   rows, tables or columns, or takes longer than `max_window`, holds it for a person.
+2. The new release runs on those copies, on a private address, and is judged (`private_run`).
+
+Only what can be told of a copy is rehearsed: the databases with a `variable`. What is not rehearsed
+is said, with the reason. The copies lie in a folder of the update's own and go with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from surefoot.databases import comparison, files, migrations, sqlite
+from surefoot.databases.migrations import Migration
+from surefoot.databases.processes import MARK, end_marked
+from surefoot.errors import DatabaseError, HeldError, MigrationError, StageError
+from surefoot.health.judge import Standing
+from surefoot.releases import processes
+from surefoot.update import private_run
+from surefoot.update.judging import Judging
+from surefoot.update.private_run import MARKER, PrivateRun, StrayedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from surefoot.config import Config
+    from surefoot.databases.comparison import Change
+    from surefoot.health.judge import Verdict
+    from surefoot.home import Home
+    from surefoot.update.lock import Update
+
+RESERVE_BYTES = 64 * 1024 * 1024
+OUTPUT_LIMIT_BYTES = 64 * 1024
+PROBE_TIMEOUT_S = 60.0
+
+
+class Tell(Protocol):
+    """Takes an event's name, its sentence and what else is known."""
+
+    def __call__(self, event: str, text: str, **facts: Any) -> None: ...
+
+
+class _SkippedError(Exception):
+    """It cannot be rehearsed; the message says why."""
+
+
+def clean(home: Home) -> None:
+    """Ends and removes what a rehearsal that was interrupted has left."""
+    folder = _folder(home)
+    if not folder.exists():
+        return
+    for left in folder.iterdir():
+        end_marked(str(left))
+    shutil.rmtree(folder)
+
+
+def _folder(home: Home) -> Path:
+    return home.backups / "rehearsal"
+
+
+@dataclass
+class Rehearsal:
+    """Of one update, whose release lies whole in the folder `release`."""
+
+    home: Home
+    config: Config
+    update: Update
+    release: Path
+    backups: dict[str, Path]
+    """The backup of each database that is there, made just now."""
+    tell: Tell
+    _copies: dict[str, Path] = field(init=False, default_factory=dict)
+
+    def run(self) -> Update:
+        """Returns the update with `rehearsed` set. Raises StageError, and HeldError where a person
+        must agree; the app was not touched."""
+        try:
+            return msgspec.structs.replace(self.update, rehearsed=self._rehearsed())
+        finally:
+            clean(self.home)
+
+    @property
+    def _own(self) -> Path:
+        return _folder(self.home) / self.update.id
+
+    def _rehearsed(self) -> bool:
+        """Whether all that runs of the app was found healthy on the copies."""
+        pending = {
+            name: found
+            for name in self.config.database
+            if (found := self._migration(name))
+            and migrations.pending(found, self._real(name)) is not False
+        }
+        unknown = ""
+        if pending:
+            unknown = self._skipped(lambda: self._migrate(pending), "The migration")
+        if self.config.update.rehearse_s == 0:
+            return False
+        skipped = self._skipped(lambda: self._try(unknown), f"Release {self.update.to}")
+        return not skipped and len(self.config.app.commands()) == 1
+
+    def _skipped(self, part: Callable[[], None], what: str) -> str:
+        """Why a part was not rehearsed; empty where it was."""
+        try:
+            part()
+        except _SkippedError as error:
+            self.tell("rehearsal_skipped", f"{what} is not rehearsed: {error}.", reason=str(error))
+            return str(error)
+        return ""
+
+    # -- the migrations
+
+    def _migrate(self, pending: dict[str, Migration]) -> None:
+        if not self.config.update.rehearse_migrations:
+            raise _SkippedError("`rehearse_migrations` is off")
+        if blind := [name for name in pending if not self.config.database[name].variable]:
+            names = " and ".join(blind)
+            raise _SkippedError(f"no variable tells it where {names} is ([database] variable)")
+        self._copy()
+        found: dict[str, list[Change]] = {}
+        duration_s = 0.0
+        for name, migration in pending.items():
+            self.tell("rehearsing", f"Rehearsing the migration of database {name} on a copy.")
+            self._check_heeds(name, migration)
+            before = sqlite.schema_of(self._real(name))
+            took_s = self._migrate_copy(name, migration)
+            self._check_real(name, before)
+            duration_s += took_s
+            found[name] = (
+                comparison.compare(self.backups[name], self._copies[name])
+                if name in self.backups
+                else []
+            )
+            self._tell_migrated(name, took_s, found[name])
+        self._hold_for_losses(found)
+        self._hold_for_length(duration_s)
+
+    def _migrate_copy(self, name: str, migration: Migration) -> float:
+        """Returns how many seconds it took."""
+        begin = monotonic()
+        try:
+            migrations.run(
+                migration,
+                environment=self._migration_environment(self._copies),
+                cwd=self._code(),
+                timeout_s=self.config.database[name].timeout_s,
+            )
+        except MigrationError as error:
+            raise StageError(
+                f"The migration of database {name} was tried on a copy. {error.message} "
+                "The app was not touched.",
+                output=error.output,
+            ) from error
+        took_s = monotonic() - begin
+        if migrations.pending(migration, self._copies[name]):
+            raise StageError(
+                f"The migration of database {name} was tried on a copy and ended well, but the "
+                "copy was not migrated."
+            )
+        return took_s
+
+    def _check_heeds(self, name: str, migration: Migration) -> None:
+        """Alembic's env.py may ignore the variable and go for the real database: it is first asked
+        for something harmless, with a database that is not there, which would then be made."""
+        if migration.kind != "alembic":
+            return
+        place = self._own / "probe" / "probe.db"
+        place.parent.mkdir()
+        try:
+            migrations.run(
+                Migration("alembic", "alembic current", migration.code),
+                environment=self._migration_environment({**self._copies, name: place}),
+                cwd=self._code(),
+                timeout_s=PROBE_TIMEOUT_S,
+            )
+        except MigrationError as error:
+            if not place.exists():
+                raise StageError(
+                    f"Alembic cannot be run for database {name}. {error.message} "
+                    "The app was not touched.",
+                    output=error.output,
+                ) from error
+        if not place.exists():
+            variable = self.config.database[name].variable
+            raise _SkippedError(f"migrations/env.py does not go where {variable} says")
+        shutil.rmtree(place.parent)
+
+    def _check_real(self, name: str, before: str) -> None:
+        if sqlite.schema_of(self._real(name)) != before:
+            raise StageError(
+                f"The schema of the real database {name} has changed while its migration was tried "
+                "on a copy: the migration must go where "
+                f"{self.config.database[name].variable} says.",
+                next_step="If the app does not work any more, restore the newest backup "
+                "(`surefoot backups`). To update without it: `rehearse_migrations = false` in "
+                "[update].",
+            )
+
+    def _tell_migrated(self, name: str, took_s: float, changes: list[Change]) -> None:
+        lost = [comparison.in_words(change) for change in changes if change.is_loss]
+        self.tell(
+            "migration_rehearsed",
+            f"The migration of database {name} took {took_s:.1f} s on a copy; "
+            f"{'; '.join(lost) or 'nothing is lost'}.",
+            database=name,
+            duration_s=round(took_s, 3),
+            changes=[asdict(change) for change in changes],
+        )
+
+    def _hold_for_losses(self, found: dict[str, list[Change]]) -> None:
+        lost = [
+            f"{comparison.in_words(change)} (database {name})"
+            for name, changes in found.items()
+            for change in changes
+            if change.is_loss
+        ]
+        if not lost or self.update.accept_data_changes:
+            return
+        self._hold(
+            f"The migration loses data: {'; '.join(lost)}.",
+            f"To go on all the same: `surefoot update --to {self._ref} --accept-data-changes`.",
+            "\n\n".join(
+                f"database {name}\n{comparison.listed(changes)}"
+                for name, changes in found.items()
+                if changes
+            ),
+        )
+
+    def _hold_for_length(self, duration_s: float) -> None:
+        limit_s = self.config.update.max_window_s
+        if limit_s is None or duration_s <= limit_s:
+            return
+        why = (
+            f"The migration took {duration_s:.1f} s on a copy, which is more than `max_window` "
+            f"({limit_s:g} s)."
+        )
+        if self.update.origin != "schedule":
+            self.tell("long_window", why, duration_s=round(duration_s, 3))
+            return
+        self._hold(why, f"To go on all the same: `surefoot update --to {self._ref}`.")
+
+    def _hold(self, why: str, next_step: str, output: str = "") -> None:
+        self.tell("held", f"{why} The update waits for a person. {next_step}", output=output)
+        raise HeldError(f"{why} The app was not touched.", next_step=next_step, output=output)
+
+    # -- the release itself
+
+    def _try(self, unknown: str) -> None:
+        if unknown:
+            raise _SkippedError("its migration was not rehearsed")
+        if reason := private_run.why_not(self.config):
+            raise _SkippedError(reason)
+        self._copy()
+        with private_run.place(self.config) as place:
+            self.tell("rehearsing", f"Release {self.update.to} is tried at {place.address}.")
+            variables = processes.command_environment(
+                self.release, self.home, self.config, base=os.environ
+            )
+            run = PrivateRun(
+                place,
+                private_run.environment(variables | self._urls(self._copies), place),
+                self._code(),
+                self._own / "output",
+                (MARK, str(self._own)),
+                [self._real(name) for name in self.config.database],
+            )
+            with run:
+                self._judge(run)
+
+    def _judge(self, run: PrivateRun) -> None:
+        try:
+            verdict = self._verdict(run)
+            run.check()
+        except StrayedError as error:
+            raise _SkippedError(str(error)) from error
+        if verdict.standing is not Standing.HEALTHY:
+            raise StageError(
+                f"Release {self.update.to} was tried on a copy of the data. {verdict.reason} "
+                "The app was not touched.",
+                next_step="If it only cannot run beside the old release: `rehearse = 0` in "
+                "[update].",
+                output=run.said(OUTPUT_LIMIT_BYTES),
+            )
+        self.tell("rehearsed", f"Release {self.update.to} works on a copy. {verdict.reason}")
+
+    def _verdict(self, run: PrivateRun) -> Verdict:
+        config = private_run.at(self.config, run.place.address)
+        with Judging(config, run, run.environment, run.code, None) as judging:
+            return judging.judge(migrated=False)
+
+    # -- the copies
+
+    def _copy(self) -> None:
+        """Makes a copy of every database that can be redirected, unless that was done."""
+        if self._copies:
+            return
+        size_bytes = sum(backup.stat().st_size for backup in self.backups.values())
+        if shutil.disk_usage(self.home.data).free < 2 * size_bytes + RESERVE_BYTES:
+            raise _SkippedError("the disk has no room for a copy of the databases")
+        self._own.mkdir(parents=True, exist_ok=True)
+        for name, database in self.config.database.items():
+            if database.variable:
+                self._copies[name] = self._copied(name, self._real(name))
+
+    def _copied(self, name: str, real: Path) -> Path:
+        """Where the copy is, in a folder like the real one: the app may run as somebody else."""
+        folder = self._own / f"database-{name}"
+        folder.mkdir()
+        if real.parent.exists():
+            like = real.parent.stat()
+            if os.geteuid() == 0:
+                os.chown(folder, like.st_uid, like.st_gid)
+            folder.chmod(like.st_mode & 0o7777)
+        copy = folder / real.name
+        if name in self.backups:
+            files.duplicate(self.backups[name], copy)
+        return copy
+
+    def _urls(self, places: dict[str, Path]) -> dict[str, str]:
+        return {
+            database.variable: f"sqlite:///{places[name]}"
+            for name, database in self.config.database.items()
+            if database.variable
+        }
+
+    def _migration_environment(self, places: dict[str, Path]) -> dict[str, str]:
+        variables = processes.command_environment(self.release, self.home, self.config)
+        return variables | self._urls(places) | {MARK: str(self._own), MARKER: "1"}
+
+    # -- names
+
+    @property
+    def _ref(self) -> str:
+        return self.update.ref or self.update.to or ""
+
+    def _real(self, name: str) -> Path:
+        return self.config.database[name].path(self.home.root)
+
+    def _code(self) -> Path:
+        return processes.working_folder(self.release, self.config)
+
+    def _migration(self, name: str) -> Migration | None:
+        try:
+            return migrations.detect(self._code(), self.config.database[name])
+        except DatabaseError as error:
+            raise StageError(error.message, next_step=error.next_step) from error

@@ -1,0 +1,263 @@
+"""Strikes at instants of real updates, and tells what became of each: a case is an instant and what
+happens there.
+
+python -m tests.crash.sweep                 every case, and a table
+python -m tests.crash.sweep --sample 20     an even sample, by a seed that is printed
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.crash.injection import Instant, variants
+from tests.crash.place import Place, Writer, why_not
+from tests.crash.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+LARGE_MB = 36
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One update."""
+
+    name: str
+    aim: str
+    """The release that is asked for."""
+    migrates: bool = True
+    outcome: str = "committed"
+    """How it ends undisturbed."""
+    rehearses: bool = False
+    size_mb: int = 0
+    """Of the database; a large one is pinned, a small one copied."""
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("update: code alone", "code", migrates=False),
+        Scenario("update: code, environment, migration", "whole"),
+        Scenario("rollback: the migration fails", "fails", outcome="rolled_back"),
+        Scenario("rollback: the release does not start", "ill", outcome="rolled_back"),
+        Scenario("update: rehearsed first", "whole", rehearses=True),
+        Scenario("update: a pinned database", "whole", size_mb=LARGE_MB),
+        Scenario("rollback: a pinned database", "ill", outcome="rolled_back", size_mb=LARGE_MB),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    scenario: Scenario
+    instant: Instant
+
+    def __str__(self) -> str:
+        return f"[{self.scenario.name}] {self.instant}"
+
+
+def baseline(place: Place, scenario: Scenario) -> list[Case]:
+    """Every case of a scenario: it is carried out once, undisturbed, and recorded."""
+    place.restore()
+    place.configure(migrates=scenario.migrates, rehearses=scenario.rehearses)
+    place.plans.record()
+    verdict = _carry_out(place, scenario)
+    if verdict.problems or verdict.outcome != scenario.outcome:
+        raise AssertionError(f"undisturbed, {scenario.name}: {verdict}\n{place.log.read_text()}")
+    return [
+        Case(scenario, variant)
+        for instant in place.plans.recorded()
+        for variant in variants(instant)
+    ]
+
+
+def run(place: Place, case: Case) -> Verdict:
+    """Carries out the update, strikes at the instant, starts again, and looks."""
+    place.restore()
+    place.configure(migrates=case.scenario.migrates, rehearses=case.scenario.rehearses)
+    place.plans.strike(case.instant)
+    return _carry_out(place, case.scenario)
+
+
+def _carry_out(place: Place, scenario: Scenario) -> Verdict:
+    update = ""
+    with Writer(place) as writer:
+        try:
+            place.start()
+            place.wait_for(lambda: place.version() is not None, "the app serves before the update")
+            update = place.ask_for(scenario.aim)
+            place.wait_for(lambda: place.plans.is_begun or not place.is_running, "an engine runs")
+            place.wait_for(lambda: not place.is_running or place.is_quiet, "the update has ended")
+            if not place.is_running:
+                place.start()
+            place.wait_for(
+                lambda: place.is_quiet and place.version() is not None, "the app is healthy again"
+            )
+            written = len(writer.acknowledged)
+            place.wait_for(lambda: len(writer.acknowledged) > written, "new rows are accepted")
+            with contextlib.suppress(TimeoutError):  # the verdict says so
+                place.wait_for(lambda: not place.home.request.exists(), "it is taken up", 10)
+            place.wait_for(lambda: _is_tidy(place), "all has settled")
+        except TimeoutError as error:
+            writer.end()
+            struck = place.plans.has_struck
+            problems = [str(error), f"processes: {list(place.processes().values())}"]
+            return Verdict(struck=struck, serves=place.version(), problems=problems)
+        writer.end()
+    struck = place.plans.has_struck
+    return judge(place, scenario.aim, update, writer.acknowledged, struck=struck)
+
+
+def _is_tidy(place: Place) -> bool:
+    """Quiet, and a moment later still."""
+    if not place.is_quiet:
+        return False
+    time.sleep(0.3)
+    return place.is_quiet
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    cases: int = 0
+    struck: int = 0
+    whole: int = 0
+    old: int = 0
+    new: int = 0
+    lost: int = 0
+    violations: list[str] = field(default_factory=list)
+
+    def count(self, case: Case, verdict: Verdict) -> None:
+        self.cases += 1
+        self.struck += verdict.struck
+        self.lost += verdict.lost
+        self.new += verdict.serves == case.scenario.aim
+        self.old += verdict.serves == "first"
+        if verdict.problems:
+            self.violations.append(f"{case}: {'; '.join(verdict.problems)}")
+        else:
+            self.whole += 1
+
+
+class Table:
+    """What became of the cases, by scenario and kind."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Row] = defaultdict(Row)
+
+    def count(self, case: Case, verdict: Verdict) -> None:
+        self.rows[case.scenario.name, case.instant.kind].count(case, verdict)
+
+    @property
+    def violations(self) -> list[str]:
+        return [one for row in self.rows.values() for one in row.violations]
+
+    def __str__(self) -> str:
+        head = f"{'update':<38} {'instant':<30} {'number':>7} {'reached':>7} {'whole':>7} " \
+               f"{'old':>6} {'new':>6} {'rows lost':>9}"  # fmt: skip
+        lines = [head, "-" * len(head)]
+        total = Row()
+        for (name, kind), row in sorted(self.rows.items()):
+            lines.append(_line(name, kind, row))
+            for key in ("cases", "struck", "whole", "old", "new", "lost"):
+                setattr(total, key, getattr(total, key) + getattr(row, key))
+        return "\n".join([*lines, "-" * len(head), _line("all", "", total)])
+
+
+def _line(name: str, kind: str, row: Row) -> str:
+    return (
+        f"{name:<38} {kind:<30} {row.cases:>7} {row.struck:>7} {row.whole:>7} "
+        f"{row.old:>6} {row.new:>6} {row.lost:>9}"
+    )
+
+
+def sample(cases: list[Case], size: int, seed: int) -> list[Case]:
+    """An even one: the same step from case to case, from a start that the seed chooses."""
+    if size >= len(cases):
+        return cases
+    step = len(cases) / size
+    start = random.Random(seed).uniform(0, step)
+    return [cases[int(start + i * step) % len(cases)] for i in range(size)]
+
+
+def sweep(place: Place, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    for case in cases:
+        yield case, run(place, case)
+    place.kill()
+
+
+def main() -> int:
+    options = _options()
+    if why := why_not():
+        sys.stdout.write(f"The crash test cannot be run: {why}.\n")
+        return 2
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
+    chosen = [s for s in SCENARIOS.values() if options.only in s.name]
+    table = Table()
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="surefoot-crash-") as folder:
+        for size_mb in sorted({s.size_mb for s in chosen}):
+            place = Place(Path(folder).resolve() / str(size_mb), size_mb=size_mb)
+            try:
+                cases = [c for s in chosen if s.size_mb == size_mb for c in baseline(place, s)]
+                _swept(place, _chosen(cases, options, seed), table, options.log)
+            finally:
+                place.kill()
+    sys.stdout.write(f"{table}\n")
+    for violation in table.violations:
+        sys.stdout.write(f"VIOLATED: {violation}\n")
+    return 1 if table.violations else 0
+
+
+def _chosen(cases: list[Case], options: argparse.Namespace, seed: int) -> list[Case]:
+    cases = [c for c in cases if options.kind in c.instant.kind]
+    cases = [c for c in cases if not options.without or options.without not in str(c)]
+    size = options.sample or len(cases)
+    sys.stdout.write(f"{min(size, len(cases))} of {len(cases)} cases, seed {seed}.\n")
+    return sample(cases, size, seed)
+
+
+def _swept(place: Place, cases: list[Case], table: Table, log: str | None) -> None:
+    begin = time.monotonic()
+    for number, (case, verdict) in enumerate(sweep(place, cases), 1):
+        table.count(case, verdict)
+        spent_s = time.monotonic() - begin
+        if verdict.problems:
+            sys.stdout.write(f"VIOLATED: {case}: {'; '.join(verdict.problems)}\n")
+        if log is not None:
+            with Path(log).open("a") as file:
+                file.write(f"{spent_s:.1f} {case} {verdict}\n")
+                if verdict.problems:
+                    file.write(f"{place.log.read_text(errors='replace')}\n")
+        if number % 20 == 0:
+            sys.stdout.write(f"{number} of {len(cases)}, {spent_s:.0f} s\n")
+        sys.stdout.flush()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--sample", type=int, default=0, help="how many cases of each size of database; else all"
+    )
+    parser.add_argument("--seed", type=int, help="chooses the sample")
+    parser.add_argument("--only", default="", help="part of a scenario's name")
+    parser.add_argument("--kind", default="", help="part of an instant's kind")
+    parser.add_argument("--without", default="", help="part of the call, e.g. run/progress")
+    parser.add_argument("--folder", help="where the homes are made, e.g. /dev/shm")
+    parser.add_argument("--log", help="a file that gets a line for each instant")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

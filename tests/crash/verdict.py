@@ -1,0 +1,109 @@
+"""Whether the app is whole: one release in all its parts, every acknowledged row, nothing left."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.crash.sample import COLUMNS, FIRST, RELEASES
+
+from surefoot.update.history import FINAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.crash.place import Place
+
+_EXPECTED = re.compile(r"supervisor\.sh|app\.py|^sleep \d\d?$")
+"""What runs when all is quiet; a timer that came too late ends by itself."""
+
+
+@dataclass
+class Verdict:
+    """What was found after an instant; `problems` is empty where the app is whole."""
+
+    struck: bool
+    serves: str | None = None
+    outcome: str = ""
+    """The event with which the update ended; empty where it was never taken up."""
+    lost: int = 0
+    """Acknowledged rows that are not there, or are not what they were."""
+    problems: list[str] = field(default_factory=list)
+
+
+def judge(place: Place, aim: str, update: str, rows: Mapping[int, str], *, struck: bool) -> Verdict:
+    """Looks at everything; the app runs and nothing is in flight."""
+    verdict = Verdict(struck=struck)
+    verdict.serves = place.version()
+    verdict.outcome = next((e for e in reversed(place.events(update)) if e in FINAL), "")
+    said = verdict.problems
+    release = RELEASES.get(verdict.serves or "")
+    if release is None or verdict.serves not in {FIRST.tag, aim}:
+        said.append(f"{verdict.serves} serves")
+        return verdict
+    said += _code(place, release.tag)
+    said += _database(place, release.schema)
+    verdict.lost = _lost(place, rows)
+    if verdict.lost:
+        said.append(f"{verdict.lost} of {len(rows)} rows are lost")
+    if verdict.outcome == "committed" and verdict.serves == FIRST.tag:
+        said.append("it was committed, but the old release serves")
+    if verdict.outcome in {"abandoned", "rolled_back", "refused"} and verdict.serves != FIRST.tag:
+        said.append(f"it was {verdict.outcome}, but the new release serves")
+    if place.home.request.exists():
+        said.append("a request waits, and nobody takes it up")
+    elif not verdict.outcome:
+        said.append("nobody was told how it ended")
+    strangers = [line for line in place.processes().values() if not _EXPECTED.search(line)]
+    if strangers:
+        said.append(f"left over: {strangers}")
+    log = place.log.read_text(errors="replace")
+    if "Traceback" in log:
+        said.append(f"a traceback: {_last_line(log)}")
+    return verdict
+
+
+def _code(place: Place, tag: str) -> list[str]:
+    said = []
+    name = place.home.current.resolve().name
+    if name != place.source.commits[tag][:12]:
+        said.append(f"{tag} serves, but `current` is {name}")
+    code = place.home.current / "app"
+    for file, text in RELEASES[tag].files().items():
+        if (code / file).read_text() != text:
+            said.append(f"{file} of {tag} is not what it was")
+    if not (place.home.current / "venv" / "bin" / "python").exists():
+        said.append("the environment is gone")
+    return said
+
+
+def _database(place: Place, schema: int) -> list[str]:
+    said = []
+    with closing(sqlite3.connect(place.home.data / "rows.db", timeout=10)) as connection:
+
+        def ask(query: str) -> list[tuple[object, ...]]:
+            return connection.execute(query).fetchall()
+
+        if ask("PRAGMA integrity_check") != [("ok",)]:
+            said.append("the database is damaged")
+        found = ask("PRAGMA user_version")[0][0]
+        columns = [row[1] for row in ask("PRAGMA table_info(rows)")]
+        if found != schema or columns != COLUMNS[schema]:
+            said.append(f"the schema is {found} with {columns}, not {schema}")
+        elif schema > 1 and ask("SELECT 1 FROM rows WHERE length IS NOT length(text)"):
+            said.append("the migration is half done")
+    return said
+
+
+def _lost(place: Place, rows: Mapping[int, str]) -> int:
+    with closing(sqlite3.connect(place.home.data / "rows.db", timeout=10)) as connection:
+        kept = dict(connection.execute("SELECT id, text FROM rows").fetchall())
+    return sum(kept.get(number) != text for number, text in rows.items())
+
+
+def _last_line(log: str) -> str:
+    lines = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$", log, re.MULTILINE)
+    return lines[-1] if lines else "of an unknown kind"

@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: setup demo test simulate crash-test lint lock clean
+.PHONY: setup demo test simulate crash-test long-run lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,6 +23,9 @@ simulate: setup  ## every crash and failure at every point, up to three in one u
 
 crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer
 	@$(BIN)/python -m tests.crash.sweep $(CRASH)
+
+long-run: setup  ## 500 updates in a row with random faults: half an hour; LONG_RUN=50 for fewer
+	@SUREFOOT_LONG_RUN=$(or $(LONG_RUN),500) $(BIN)/pytest -q -s tests/system/test_long_run.py
 
 lint: setup  ## ruff, mypy strict, shellcheck, import-linter
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

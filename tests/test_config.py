@@ -48,6 +48,10 @@ def test_a_misspelt_section_is_named_with_its_line_and_the_right_one() -> None:
     assert "Did you mean `health`?" in said
 
 
+def test_a_rehearsal_can_be_switched_off() -> None:
+    assert config.parse(GOOD + "[update]\nrehearse = 0\n", {}).update.rehearse_s == 0
+
+
 def test_a_key_like_none_is_answered_with_those_that_there_are() -> None:
     assert "Known here: auto, interval, " in refusal(GOOD + "[update]\nzzz = 1\n")
 
@@ -99,6 +103,11 @@ def test_a_value_of_the_wrong_kind_is_explained_in_words(text: str, expected: st
         (GOOD + "[health]\nsuccesses = 0", "`successes` is at least 1"),
         (GOOD + "[health]\ndeadline = -1", "line 7: `deadline` is a number of seconds above 0"),
         (GOOD + "[health]\ndeadline = nan", "line 7: `deadline` is a number of seconds above 0"),
+        (
+            GOOD + "[update]\nrehearse = -1",
+            "line 7: `rehearse` is a number of seconds of at least 0",
+        ),
+        (GOOD + "[update]\nmax_window = 0", "line 7: `max_window` is a number of seconds above 0"),
         (GOOD + "[database]\nurl = 'sqlite:///'", "is not a database that Surefoot can put back"),
         (GOOD + "[database]\nurl = 'mysql://x'", "is not a database that Surefoot can put back"),
         (GOOD + "[database]\nurl = 'sqlite:///a'\ntimeout = 0", "line 8: `timeout` is a number"),

@@ -1,7 +1,7 @@
 """A tiny app of the standard library's, and a home with it: real in all its parts, and quick.
 
-Its releases are good, or bad in the way that they say. It keeps rows in SQLite; schema 2 has one
-column more, which its migration adds step by step.
+Its releases are good, or bad in the way that they say. It keeps rows in SQLite; every
+schema has one column more, which its migration adds step by step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 90.0
 
-_APP = '''\
+_APP = """\
 import json, os, socket, sqlite3, sys, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from release import KIND, VERSION
@@ -42,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health" and KIND == "ill":
             return self.answer(500, "ill")
+        if self.path == "/health" and KIND == "hangs":
+            time.sleep(60)
         self.answer(200, {"version": VERSION, "pid": os.getpid()})
 
     def do_POST(self):
@@ -71,7 +73,7 @@ if KIND == "ages":
     import threading
     threading.Timer(1.5, os._exit, (3,)).start()
 server.serve_forever()
-'''
+"""
 
 _MIGRATE = """\
 import os, sqlite3
@@ -85,13 +87,13 @@ if found < 1:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
     connection.execute("PRAGMA user_version=1")
-if found < 2 <= SCHEMA:
-    connection.execute("ALTER TABLE rows ADD COLUMN length INTEGER")
+for number in range(max(found, 1) + 1, SCHEMA + 1):
+    connection.execute(f"ALTER TABLE rows ADD COLUMN length_{number} INTEGER")
     if KIND == "fails":
         connection.execute("DELETE FROM rows WHERE id % 2 = 0")
         raise RuntimeError("This migration was not tried.")
-    connection.execute("UPDATE rows SET length = length(text)")
-    connection.execute("PRAGMA user_version=2")
+    connection.execute(f"UPDATE rows SET length_{number} = length(text)")
+    connection.execute(f"PRAGMA user_version={number}")
 connection.close()
 """
 
@@ -144,7 +146,7 @@ class Repository:
 
     def release(self, tag: str, kind: str = "good", *, schema: int = 1, follow: bool = True) -> str:
         """Commits and publishes a release; returns its id. `kind`: good, dies (at its start), ill
-        (health answers 500), ages (ends after a second), fails (its migration, half way)."""
+        (health answers 500), hangs, ages (ends after a second), fails (its migration, half way)."""
         text = f"VERSION = {tag!r}\nKIND = {kind!r}\nSCHEMA = {schema}\n"
         for name, content in (("app.py", _APP), ("migrate.py", _MIGRATE), ("release.py", text)):
             (self._work / name).write_text(content, encoding="utf-8")
@@ -155,6 +157,11 @@ class Repository:
         refs = ["+HEAD:refs/heads/main"] if follow else []
         self.git("push", "--quiet", str(self.remote), f"refs/tags/{tag}", *refs)
         return self.commits[tag][:12]
+
+    def follow(self, tag: str) -> None:
+        """Where the branch points to from now on."""
+        where = f"{self.commits[tag]}:refs/heads/main"
+        self.git("push", "--quiet", "--force", str(self.remote), where)
 
     def git(self, *arguments: str) -> str:
         who = {"NAME": "Tiny", "EMAIL": "tiny@example.org", "DATE": "2026-01-01T00:00:00Z"}
@@ -206,7 +213,8 @@ class Tiny:
 
     def start(self, *prefix: str) -> subprocess.Popen[bytes]:
         """`surefoot run`, in a session of its own; `prefix` is put before the command."""
-        run = f"import sys; sys.executable = {self.python!r}; from surefoot.__main__ import main; main()"
+        run = f"import sys; sys.executable = {self.python!r}; from surefoot.__main__ import main; "
+        run += "main()"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*prefix, sys.executable, "-c", run, "run", "--home", str(self.home.root)],
@@ -291,8 +299,10 @@ class Tiny:
 
     def wait_until_quiet(self) -> None:
         self.wait_for(
-            lambda: not self.home.lock.exists()
-            and not any(" engine " in line for line in self.processes().values()),
+            lambda: (
+                not self.home.lock.exists()
+                and not any(" engine " in line for line in self.processes().values())
+            ),
             "nothing is in flight, and no engine runs",
         )
 

@@ -232,6 +232,8 @@ want_update() {
     if is_up 0; then tell request; else start_engine update; fi
 }
 
+take_request() { if [ -e run/request.json ]; then start_engine update; fi; }
+
 next() { # when no engine runs: at the start, and after one has ended
     if [ -e "$lock" ]; then
         start_engine resume
@@ -252,10 +254,12 @@ engine_ended() { # CODE
     *:126 | *:127) say "The engine ($SUREFOOT_PYTHON) cannot be started: no updates until it can." ;;
     esac
     if [ ! -e "$lock" ] && [ -e current ]; then
-        put delay 0 0
         next
-        if [ "$wanted" = 1 ] && [ -e run/request.json ]; then start_engine update; fi
-        return
+        if [ "$wanted" = 1 ] || [ "$1" -lt 128 ] || [ ! -e run/request.json ]; then
+            put delay 0 0
+            [ "$wanted" = 0 ] || take_request
+            return
+        fi # killed before it could take the request up or answer it: nobody else would
     elif [ "$1" = 8 ]; then
         say 'THE UPDATE IS BROKEN: a person is needed, nothing more is started by itself.' \
             'Read data/update_history.jsonl, or ask "surefoot status".'
@@ -378,7 +382,12 @@ obey() { # a line
         [ "$value" = waiting ] || return # of an earlier goal
         put timer "$2" ''
         get name "$2"
-        if [ "$2" = 0 ]; then next; else start "$2" "$SUREFOOT_HOME/current/processes/$value"; fi
+        if [ "$2" = 0 ]; then
+            next
+            take_request
+        else
+            start "$2" "$SUREFOOT_HOME/current/processes/$value"
+        fi
         ;;
     stop) stop_app stop ;;
     try | run) start_app "$1" ;;
@@ -391,6 +400,7 @@ main() {
     set_traps
     schedule_check
     next
+    take_request
     while :; do
         read -r word who what <&7 || continue # interrupted by a signal, whose line is there now
         case $word$who$what in *[!A-Za-z0-9]*) continue ;; esac

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -203,6 +204,8 @@ def main() -> int:
     if why := why_not():
         sys.stdout.write(f"The crash test cannot be run: {why}.\n")
         return 2
+    # Ended from outside, it leaves no app behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     chosen = [s for s in SCENARIOS.values() if options.only in s.name]
     table = Table()

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +23,8 @@ from surefoot.control import Processes
 from surefoot.errors import ExitCode
 from surefoot.update import requests
 from surefoot.update.engine import Engine
-from surefoot.update.lock import Lock
+from surefoot.update.history import History
+from surefoot.update.lock import Lock, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +145,13 @@ class Place:
 
     def tiny_release_is_lost(self, tag: str) -> None:
         shutil.rmtree(self.home.releases / self.tiny.id_of(tag))
+
+    def history_says(self, event: str, **facts: Any) -> None:
+        History(self.home).append(new_id(), event, "It was ill.", reason="It was ill.", **facts)
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     # -- the command line
 

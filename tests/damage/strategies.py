@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Path_ = tuple[str | int, ...]
@@ -62,30 +62,40 @@ def _to_rows(file: Path) -> None:
     file.symlink_to(home / "data" / "rows.db")
 
 
+def _nothing(_: Path) -> None:
+    pass
+
+
 def _folder(file: Path) -> None:
     file.mkdir()
     (file / "something").write_text("of the user's")
 
 
-_PLACES = {
+_PLACES: dict[str, Callable[[Path], None]] = {
     "a loop": _loop,
     "a dangling link": _dangling,
     "a link to a folder": _to_folder,
     "a link to the database": _to_rows,
     "a folder": _folder,
-    "a pipe": lambda file: os.mkfifo(file),
-    "nothing": lambda file: None,  # noqa: ARG005
+    "a pipe": os.mkfifo,
+    "nothing": _nothing,
 }
 
-VALUES = [
+VALUES: list[Any] = [
     *(None, True, -1, 0, 2**63, 2**64, -(10**400), 1e308, "", "x", [], {}, [[]], {"a": {"b": [1]}}),
     *("../../..", "/etc", ".", "a" * 5000, "\x1b[2J\x07\r\n", "é\u202e\u2028", "\x00"),
-    *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z"),
+    *(
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59Z",
+        "2026-01-01T00:00:00",
+        "2026-13-01T00:00:00Z",
+    ),
     *("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", 99, "committed", "broken"),
 ]
 _DEEP = [b"[" * 50_000, b'{"facts":' * 50_000, b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
 _BYTES = [
-    *(b"", b"\n", b"\0" * 4096, b"null", b"[]", b"{}", b"0", b"\xff\xfe\x00", b'"\xff"', b"\xef\xbb\xbf{}"),
+    *(b"", b"\n", b"\0" * 4096, b"null", b"[]", b"{}", b"0", b"\xff\xfe\x00", b'"\xff"'),
+    b"\xef\xbb\xbf{}",
     *(b'{"schema":0}', b'{"schema":99}', b'{"id":"x","schema":99}', b"9" * 5000, *_DEEP),
 ]  # fmt: skip
 

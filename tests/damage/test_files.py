@@ -30,11 +30,11 @@ FILES: dict[str, Callable[[Home], Path]] = {
     "history": lambda home: home.history,
     "ledger": lambda home: home.ledger,
     "release": lambda home: home.current / "release.json",
-    "older release": lambda home: sorted(
+    "older release": lambda home: min(
         p for p in home.releases.glob("*/release.json") if not p.parent.samefile(home.current)
-    )[0],
+    ),
     "environment": lambda home: next(home.environments.glob("*/environment.json")),
-    "backup": lambda home: sorted(home.backups.glob("*.json"))[0],
+    "backup": lambda home: min(home.backups.glob("*.json")),
     "request": lambda home: home.request,
     "progress": lambda home: home.progress,
     "configuration": lambda home: home.root / "surefoot.toml",
@@ -59,7 +59,7 @@ some = settings(
 )
 
 
-def listed(home: Home) -> dict[str, tuple[int, int, str]]:
+def listed(home: Home) -> dict[str, tuple[int, int]]:
     """Everything that a reader could change: names, kinds, sizes."""
     found = {}
     for folder, names, files in os.walk(home.root):
@@ -67,7 +67,8 @@ def listed(home: Home) -> dict[str, tuple[int, int, str]]:
         for name in (*names, *files):
             status = os.lstat(f"{folder}/{name}")
             if not name.endswith(("-shm", "-wal")):
-                found[f"{folder}/{name}"] = (status.st_mode, status.st_size * stat.S_ISREG(status.st_mode), "")  # fmt: skip
+                size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+                found[f"{folder}/{name}"] = (status.st_mode, size)
     return found
 
 

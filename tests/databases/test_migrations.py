@@ -161,7 +161,10 @@ def test_nothing_of_the_release_is_run_by_reading_it(project: Project, tmp_path:
     assert not ran.exists()
 
 
-@pytest.mark.parametrize("text", ["revision = make()\ndown_revision = None", "revision = ("])
+@pytest.mark.parametrize(
+    "text",
+    ["revision = make()\ndown_revision = None", "revision = (", "revision, down_revision = 2, 1"],
+)
 def test_what_cannot_be_read_is_not_guessed_at(project: Project, text: str) -> None:
     (project.versions / "odd.py").write_text(text)
     assert migrations.pending(project.migration, project.database) is None

@@ -12,7 +12,10 @@ import os
 import struct
 import subprocess
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
 SHUTDOWN = 0x8004587D  # _IOR('X', 125, __u32), of ext4 and XFS alike

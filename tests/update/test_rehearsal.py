@@ -128,10 +128,13 @@ class World:
         (versions / "one.py").write_text(one)
         (versions / "two.py").write_text(SCRIPT.format(body=body))
 
-    def rehearse(self, config: Config | None = None, **update: Any) -> Update:
+    def rehearse(
+        self, config: Config | None = None, *, touched: bool = False, **update: Any
+    ) -> Update:
         backup = self.home.backups / "backup.db"
         self.home.backups.mkdir(parents=True, exist_ok=True)
-        sqlite.back_up(self.real, backup)
+        if self.real.exists():
+            sqlite.back_up(self.real, backup)
         before = content(self.real)
         try:
             return Rehearsal(
@@ -139,15 +142,15 @@ class World:
                 config or self.config,
                 replace(self.update, **update),
                 self.release,
-                {"main": backup},
+                {"main": backup} if backup.exists() else {},
                 self._tell,
             ).run()
         except StageError as error:
             sys.stdout.write(error.output[-3000:])  # shown where the test has failed
             raise
         finally:
-            assert content(self.real) == before, "the real database was touched"
-            assert [p.name for p in self.home.backups.iterdir()] == ["backup.db"]
+            assert touched or content(self.real) == before, "the real database was touched"
+            assert {p.name for p in self.home.backups.iterdir()} <= {"backup.db"}
 
     def _tell(self, event: str, text: str, **facts: Any) -> None:
         self.told.append((event, text, facts))
@@ -161,6 +164,8 @@ class World:
 
 
 def content(database: Path) -> list[str]:
+    if not database.exists():
+        return []
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return list(connection.iterdump())
 
@@ -229,6 +234,21 @@ def test_a_bad_release_is_found_out_with_what_it_has_printed(
     assert running(world) == []
 
 
+def test_it_gets_no_descriptor_of_ours(world: World, tmp_path: Path) -> None:
+    """The engine has the public sockets open, and the supervisor's pipes."""
+    public = tmp_path / "public"
+    descriptor = os.open(public, os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(descriptor, True)
+    world.application(
+        "for number in os.listdir('/proc/self/fd'):\n"
+        f"    assert not os.path.realpath('/proc/self/fd/' + number) == {str(public)!r}"
+    )
+    try:
+        assert world.rehearse().rehearsed is True
+    finally:
+        os.close(descriptor)
+
+
 def test_what_leaves_its_session_is_ended_as_well(world: World, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     world.application(
@@ -285,6 +305,33 @@ def test_a_migration_that_does_not_heed_the_variable_is_never_run(world: World) 
     assert world.rehearse().rehearsed is False
     assert world.events == ["rehearsal_skipped", "rehearsal_skipped"]
     assert "NOTES_URL" in world.said("rehearsal_skipped")
+
+
+def test_a_command_that_goes_for_the_real_database_is_found_out(world: World) -> None:
+    (world.code / "migrate.py").write_text(
+        "import sqlite3; sqlite3.connect('data/notes.db').execute('CREATE TABLE tags (id)')"
+    )
+    config = without(world.config, "database", migrate="python migrate.py")
+    with pytest.raises(StageError, match="real database main has changed") as failed:
+        world.rehearse(config, touched=True)
+    assert "surefoot backups" in failed.value.next_step
+
+
+def test_a_command_that_goes_where_it_is_told_is_compared_too(world: World) -> None:
+    (world.code / "migrate.py").write_text(
+        "import os, sqlite3; c = sqlite3.connect(os.environ['NOTES_URL'][10:]);"
+        "c.execute('DELETE FROM notes WHERE id = 1'); c.commit()"
+    )
+    with pytest.raises(HeldError, match="notes loses 1 of 2 rows"):
+        world.rehearse(without(world.config, "database", migrate="python migrate.py"))
+
+
+def test_a_database_that_is_not_there_yet_is_made_on_the_side(world: World) -> None:
+    world.real.unlink()
+    world.migration("op.execute('CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)')")
+    assert world.rehearse().rehearsed is True
+    assert world.events == ["migration_rehearsed", "rehearsed"]
+    assert not world.real.exists()
 
 
 def test_an_env_py_that_cannot_be_run_ends_the_update(world: World) -> None:

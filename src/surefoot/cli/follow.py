@@ -26,8 +26,10 @@ LOOK_INTERVAL_S = 0.05
 RUNNING_INTERVAL_S = 1.0
 VANISHED_AFTER_S = 10.0
 """How long the supervisor may be away: it is away while a container is started anew."""
+OVERLOOKED_AFTER_S = 3.0
+"""How long a request may wait while no engine is at work, until the supervisor is woken again."""
 IGNORED_AFTER_S = 30.0
-"""How long a request may wait while no engine is at work."""
+"""The same, until it is given up."""
 
 EXIT_CODES = {
     "requested": ExitCode.OK,
@@ -117,7 +119,10 @@ class _Watch:
             raise self._vanished()
         if self.heard or is_engine_at_work(self.home):
             self.busy = now
-        elif now - self.busy > IGNORED_AFTER_S:
+        elif now - self.busy <= IGNORED_AFTER_S:
+            if now - self.busy > OVERLOOKED_AFTER_S and self._is_waiting():
+                control.send(self.home, "update")  # the engine may have been killed just before
+        else:
             requests.withdraw(self.home, self.request)
             raise SurefootError(
                 "The request is not taken up, and nothing was changed: the engine does not work.",

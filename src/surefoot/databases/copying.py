@@ -149,5 +149,5 @@ def _check(snapshot: Copied) -> None:
         raise DatabaseError(
             f"The snapshot {copy} {wrong}, so the database {snapshot.database} cannot be put back; "
             "it was left as it is.",
-            next_step="Put a backup back: `surefoot backups` lists them.",
+            next_step="Put a backup back: `surefoot restore BACKUP` (`surefoot backups`).",
         )

@@ -127,6 +127,8 @@ def _read(file: Path) -> Revision | None:
             if isinstance(name, ast.Name):
                 values[name.id] = _literal(value)
     if values.get("revision") is None:
+        if any(isinstance(n, ast.Name) and n.id == "revision" for n in ast.walk(tree)):
+            raise DatabaseError(f"The migration {file.name} sets its revision in an unusual way.")
         return None
     before, depends_on = _ids(values.get("down_revision")), _ids(values.get("depends_on"))
     if not isinstance(values["revision"], str) or before is None or depends_on is None:

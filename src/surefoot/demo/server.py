@@ -41,7 +41,7 @@ variable = "DATABASE_URL"
 
 [health]
 path = "/health"
-deadline = 8
+deadline = 6
 timeout = 1
 watch = 20
 {more}"""

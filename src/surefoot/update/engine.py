@@ -352,7 +352,8 @@ class Engine:
                 update.id,
                 "broken",
                 f"Broken, a person is needed: {update.reason} What is known is kept; the app is "
-                "not started, to protect its data. Mend the cause, then `surefoot rollback`.",
+                "not started, to protect its data. Mend the cause, then `surefoot rollback`; "
+                "where the snapshot is lost, `surefoot restore BACKUP`.",
                 reason=update.reason,
                 output=update.output,
             )

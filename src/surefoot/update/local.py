@@ -164,7 +164,9 @@ class LocalHost:
             update = self.start(update)
         with cast("Judging", self._started) as judging:
             self._started = None
-            verdict = judging.judge(migrated=bool(update.pending), rehearsed=update.rehearsed)
+            verdict = judging.judge(
+                migrated=self._has_migrated_data(update), rehearsed=update.rehearsed
+            )
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
@@ -424,6 +426,13 @@ class LocalHost:
             return self.config.database[name]
         except KeyError:
             raise DatabaseError(f"surefoot.toml does not know the database {name}.") from None
+
+    def _has_migrated_data(self, update: Update) -> bool:
+        """Whether there was anything that could be harmed."""
+        return any(
+            taken.name in update.pending and not isinstance(taken, snapshot.Absent)
+            for taken in self._snapshots(update)
+        )
 
     def _is_pending(self, update: Update, name: str) -> bool:
         if update.kind == "restore":

@@ -76,8 +76,9 @@ def _enter(state: State, update: Update, host: Host) -> Update:
 def _failed(update: Update, error: SurefootError | OSError) -> Update:
     """The first reason is the one that counts; what follows from it is added behind."""
     message = str(error)
-    if update.reason and message not in update.reason:
-        message = f"{update.reason} Then: {message}"
+    if update.reason:
+        told = message in update.reason
+        message = update.reason if told else f"{update.reason} Then: {message}"
     output = getattr(error, "output", "") or update.output
     return msgspec.structs.replace(
         update, reason=message or type(error).__name__, output=output[-OUTPUT_LIMIT:]

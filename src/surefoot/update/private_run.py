@@ -2,7 +2,7 @@
 
 What listens gets sockets of its own on loopback, by LISTEN_FDS or in the place of the port in its
 command. It is told by SUREFOOT_REHEARSAL=1 what it is; without SUREFOOT_HOME it takes no part in an
-update. Nothing of it is left when the run has ended.
+update. Its session ends with the run; what has left the session is known by its environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from msgspec.structs import replace
 
 from surefoot.control import Event, Exited
-from surefoot.databases.processes import KILLED_WITHIN_S, end_marked, holders, in_session
+from surefoot.databases.processes import KILLED_WITHIN_S, holders, in_session
 from surefoot.releases import processes
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ FIRST_DESCRIPTOR = 3
 _OUT_OF_THE_WAY_FD = 64
 _LOOK_EVERY_S = 0.5
 _LOOPBACK = "127.0.0.1"
+# SUREFOOT_MARK stays: by it the supervisor ends what a dead engine has left.
 _FOREIGN = ("SUREFOOT_HOME", "SUREFOOT_PYTHON", "SUREFOOT_ENGINE_CHILD", "NOTIFY_SOCKET")
 _PORT = re.compile(r"((?:--port|-p)[ =])\d+\b")
 _BIND = re.compile(r"((?:--bind|-b|--http)[ =])\S*:\d+\b")
@@ -127,8 +128,6 @@ class PrivateRun:
     environment: dict[str, str]
     code: Path
     output: Path
-    mark: tuple[str, str]
-    """The variable and the value by which whatever it starts is found."""
     untouchable: list[Path]
     """The real databases."""
     _pid: int = field(init=False, default=0)
@@ -190,7 +189,7 @@ class PrivateRun:
         return os.posix_spawn(
             "/bin/sh",
             ["sh", "-c", text],
-            self.environment | dict([self.mark]),
+            self.environment,
             file_actions=actions,
             setsid=True,
             setsigmask=[],
@@ -213,7 +212,7 @@ class PrivateRun:
         return code if code >= 0 else 128 - code
 
     def _end(self) -> None:
-        """Kills its whole session, and what has left the session."""
+        """Kills its whole session."""
         deadline = monotonic() + KILLED_WITHIN_S
         while left := in_session(self._pid):
             for pid in left:
@@ -224,8 +223,6 @@ class PrivateRun:
             sleep(0.01)
         if not self._exited:
             self._reaped()
-        variable, value = self.mark
-        end_marked(value, variable)
 
 
 def _named_port(config: Config) -> tuple[str, str] | None:

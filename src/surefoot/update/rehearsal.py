@@ -262,15 +262,15 @@ class Rehearsal:
         self._copy()
         with private_run.place(self.config) as place:
             self.tell("rehearsing", f"Release {self.update.to} is tried at {place.address}.")
+            mark = {MARK: str(self._own)}
             variables = processes.command_environment(
                 self.release, self.home, self.config, base=os.environ
             )
             run = PrivateRun(
                 place,
-                private_run.environment(variables | self._urls(self._copies), place),
+                private_run.environment(variables | self._urls(self._copies) | mark, place),
                 self._code(),
                 self._own / "output",
-                (MARK, str(self._own)),
                 [self._real(name) for name in self.config.database],
             )
             with run:

@@ -1,0 +1,169 @@
+"""Updates in a row, good and bad, with the engine or everything killed at random: nothing grows,
+nothing leaks, nothing is lost.
+
+    make long-run                 500 of them
+    SUREFOOT_SEED=7 pytest ...    the same run again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.tiny import Repository, Tiny
+
+from surefoot.update.history import FINAL, History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = int(os.environ.get("SUREFOOT_LONG_RUN", "8"))
+SEED = int(os.environ.get("SUREFOOT_SEED", str(random.randrange(10**6))))
+KINDS = ("good", "good", "good", "migrates", "migrates", "dies", "ill", "fails")
+FAULTS = ("none", "none", "engine", "engine", "all")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What must not grow."""
+
+    processes: tuple[str, ...]
+    descriptors: int
+    run: frozenset[str]
+    releases: int
+    environments: int
+    backups: int
+    strays: frozenset[str]
+    """Whatever lies in the home that is none of the above."""
+
+
+@pytest.fixture
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    folder = tmp_path_factory.mktemp("longrun")
+    repository = Repository(folder / "source")
+    repository.release("first")
+    tiny = Tiny(folder, repository)
+    try:
+        tiny.start()
+        tiny.wait_for_version("first")
+        tiny.wait_until_quiet()
+        yield tiny
+        tiny.stop()
+        tiny.wait_for(lambda: not tiny.processes(), "nothing is left behind")
+    finally:
+        tiny.kill_all()
+        sys.stdout.write(tiny.log_tail(200))
+
+
+def seen(tiny: Tiny) -> Seen:
+    home = tiny.home
+    (supervisor,) = (
+        pid
+        for pid in tiny.processes()
+        if (home.run / "supervisor.lock").read_text().strip() == str(pid)
+    )
+    names = {p.name for p in (*home.root.iterdir(), *home.data.iterdir(), *home.releases.iterdir())}
+    return Seen(
+        processes=tuple(sorted({Path(line.split()[0]).name for line in tiny.processes().values()})),
+        descriptors=len(list(Path(f"/proc/{supervisor}/fd").iterdir())),
+        run=frozenset(p.name for p in home.run.iterdir()),
+        releases=len(list(home.releases.glob("*/release.json"))),
+        environments=len(list(home.environments.glob("[!.]*"))),
+        backups=len(list(home.backups.glob("*.db"))),
+        strays=frozenset(n for n in names if len(n) != 12),
+    )
+
+
+def assert_bounded(now: Seen, first: Seen) -> None:
+    assert set(now.processes) <= {"sh", "python", "sleep", *first.processes}, now
+    assert now.descriptors <= first.descriptors + 1
+    assert now.run <= first.run | {"progress", "supervisor.lock", "control", "events"}, now
+    assert now.releases <= 5  # three, the one before, and one that was just made
+    assert now.environments <= 2
+    assert now.backups <= 2 * 5 + 1  # made before updates, and replaced
+    assert not {n for n in now.strays if "damaged" in n or n.endswith((".gone", ".new"))}, now
+
+
+def strike(tiny: Tiny, fault: str, chance: random.Random) -> None:
+    """Kills at some moment from the request on."""
+    time.sleep(chance.uniform(0, 2.5))
+    if fault == "all":
+        tiny.kill_all()
+        tiny.start()
+    elif fault == "engine":
+        for pid, line in tiny.processes().items():
+            if " engine " in line:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def assert_whole(tiny: Tiny, schemas: dict[str, int], rows: dict[int, str]) -> str:
+    version = tiny.version()
+    assert version is not None
+    assert tiny.home.current.readlink().name == tiny.id_of(version)
+    with closing(sqlite3.connect(tiny.home.data / "rows.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == schemas[version]
+        found = dict(connection.execute("SELECT id, text FROM rows").fetchall())
+    assert rows.items() <= found.items()
+    return version
+
+
+@pytest.mark.timeout(120 + 60 * ROUNDS)
+def test_updates_in_a_row_leave_nothing_behind(tiny: Tiny) -> None:
+    sys.stdout.write(f"SUREFOOT_SEED={SEED}, {ROUNDS} updates\n")
+    chance = random.Random(SEED)
+    serves, schemas, rows, first = "first", {"first": 1}, {}, None
+    done: dict[str, int] = {}
+    for number in range(ROUNDS):
+        kind, fault = chance.choice(KINDS), chance.choice(FAULTS)
+        tag = f"r{number}-{kind}"
+        schemas[tag] = schemas[serves] + (kind in {"migrates", "fails"})
+        tiny.repository.release(
+            tag, "good" if kind == "migrates" else kind, schema=schemas[tag], follow=False
+        )
+        text = f"before {tag}"
+        rows[tiny.post(text)] = text
+        update = subprocess.Popen(
+            [sys.executable, "-m", "surefoot", "update", "--to", tag, "--wait",
+             "--home", str(tiny.home.root)],
+            env=tiny.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if fault != "none":
+            strike(tiny, fault, chance)
+        said, _ = update.communicate(timeout=100)
+        tiny.wait_until_quiet()
+        tiny.wait_for(lambda: tiny.version() is not None, "a release serves")
+        before, serves = serves, assert_whole(tiny, schemas, rows)
+        allowed = {before, tag} if kind in {"good", "migrates"} else {before}
+        assert serves in allowed, (tag, fault, said)
+        if fault != "all" and kind in {"good", "migrates"}:
+            assert serves == tag, said
+        name = f"{kind}, {fault} killed: {'new' if serves == tag else 'old'}"
+        done[name] = done.get(name, 0) + 1
+        first = first or seen(tiny)
+        assert_bounded(seen(tiny), first)
+    assert_history_is_whole(tiny)
+    sys.stdout.write("".join(f"  {count:4}  {name}\n" for name, count in sorted(done.items())))
+
+
+def assert_history_is_whole(tiny: Tiny) -> None:
+    """Every update that was begun has ended, once; no line is torn."""
+    lines = tiny.home.history.read_bytes().splitlines()
+    events = list(History(tiny.home).read())
+    assert len(events) == len([line for line in lines if line])
+    begun = [e.update for e in events if e.event == "requested"]
+    assert len(begun) == len(set(begun))
+    for update in begun:
+        ended = [e.event for e in events if e.update == update and e.event in FINAL]
+        assert len(ended) == 1, (update, ended)

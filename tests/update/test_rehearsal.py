@@ -307,6 +307,18 @@ def test_a_migration_that_does_not_heed_the_variable_is_never_run(world: World) 
     assert "NOTES_URL" in world.said("rehearsal_skipped")
 
 
+def test_of_code_that_does_not_mention_the_variable_nothing_is_run(world: World) -> None:
+    world.migration("pass", url='"sqlite:///data/notes.db"')
+    ran = world.code / "ran"
+    [script] = world.code.rglob("env.py")
+    script.write_text(f"open({str(ran)!r}, 'w')\n{script.read_text().replace('NOTES_URL', '')}")
+    for file in world.code.rglob("*.py"):
+        file.write_text(file.read_text().replace("NOTES_URL", "OTHER"))
+    assert world.rehearse().rehearsed is False
+    assert "nothing in the release mentions NOTES_URL" in world.said("rehearsal_skipped")
+    assert not ran.exists()
+
+
 def test_a_command_that_goes_for_the_real_database_is_found_out(world: World) -> None:
     (world.code / "migrate.py").write_text(
         "import sqlite3; sqlite3.connect('data/notes.db').execute('CREATE TABLE tags (id)')"

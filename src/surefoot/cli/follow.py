@@ -115,13 +115,17 @@ class _Watch:
             if now - self.seen > 2 * RUNNING_INTERVAL_S and self._is_waiting():
                 control.send(self.home, "update")
             self.seen = now
+            self._look_at_engine(now)
         elif now - self.seen > VANISHED_AFTER_S:
             raise self._vanished()
+
+    def _look_at_engine(self, now: float) -> None:
+        """The engine may have been killed before it took up the request, or cannot be started."""
         if self.heard or is_engine_at_work(self.home):
             self.busy = now
         elif now - self.busy <= IGNORED_AFTER_S:
             if now - self.busy > OVERLOOKED_AFTER_S and self._is_waiting():
-                control.send(self.home, "update")  # the engine may have been killed just before
+                control.send(self.home, "update")
         else:
             requests.withdraw(self.home, self.request)
             raise SurefootError(

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 RESERVE_BYTES = 64 * 1024 * 1024
 OUTPUT_LIMIT_BYTES = 64 * 1024
 PROBE_TIMEOUT_S = 60.0
+_CODE = (".py", ".ini", ".toml", ".cfg", ".yaml", ".yml", ".json", ".sh")
+_NOT_CODE = {"node_modules", "__pycache__", ".git"}
 
 
 class Tell(Protocol):
@@ -125,6 +127,7 @@ class Rehearsal:
         if blind := [name for name in pending if not self.config.database[name].variable]:
             names = " and ".join(blind)
             raise _SkippedError(f"no variable tells it where {names} is ([database] variable)")
+        self._check_told(list(pending))
         self._copy()
         found: dict[str, list[Change]] = {}
         duration_s = 0.0
@@ -167,6 +170,13 @@ class Rehearsal:
                 "copy was not migrated."
             )
         return took_s
+
+    def _check_told(self, names: list[str]) -> None:
+        """Code that never mentions the variable cannot heed it: nothing of it is run."""
+        for name in names:
+            variable = self.config.database[name].variable
+            if variable and not _mentions(self._code(), variable):
+                raise _SkippedError(f"nothing in the release mentions {variable}")
 
     def _check_heeds(self, name: str, migration: Migration) -> None:
         """Alembic's env.py may ignore the variable and go for the real database: it is first asked
@@ -259,6 +269,7 @@ class Rehearsal:
             raise _SkippedError("its migration was not rehearsed")
         if reason := private_run.why_not(self.config):
             raise _SkippedError(reason)
+        self._check_told(list(self.config.database))
         self._copy()
         with private_run.place(self.config) as place:
             self.tell("rehearsing", f"Release {self.update.to} is tried at {place.address}.")
@@ -353,3 +364,18 @@ class Rehearsal:
             return migrations.detect(self._code(), self.config.database[name])
         except DatabaseError as error:
             raise StageError(error.message, next_step=error.next_step) from error
+
+
+def _mentions(code: Path, variable: str) -> bool:
+    """Whether the name stands in a file that could read it, in whatever case: settings classes
+    write it small."""
+    wanted = variable.lower().encode()
+    for folder, folders, names in os.walk(code):
+        folders[:] = [name for name in folders if name not in _NOT_CODE]
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 - thousands of them
+            if name.endswith(_CODE) and not os.path.islink(path):  # noqa: PTH114
+                with open(path, "rb") as file:  # noqa: PTH123
+                    if wanted in file.read().lower():
+                        return True
+    return False

@@ -151,7 +151,7 @@ class Staging:
         build.run_build_commands(
             self.config.build,
             code / self.config.app.directory,
-            processes.command_environment(folder, self.home, self.config),
+            self._build_environment(folder),
             self.show,
         )
         build.compile_code(code, made / "bin" / "python", self.config.build, self.show)
@@ -162,6 +162,15 @@ class Staging:
             else f"Built environment {plan.key} with Python {plan.python_version}.",
         )
         return plan.key
+
+    def _build_environment(self, folder: Path) -> dict[str, str]:
+        """Of build commands. They are code of the new release, which must not touch a real database
+        before there is a snapshot: they are told of one that is not there."""
+        variables = processes.command_environment(folder, self.home, self.config)
+        for name, database in self.config.database.items():
+            if database.variable:
+                variables[database.variable] = f"sqlite:///{folder / f'build-{name}.db'}"
+        return variables
 
     def _check_schema(self, update: Update, release: Release) -> None:
         """Refuses a release that cannot work on the database as it is."""

@@ -42,7 +42,8 @@ def lock(subject: Subject) -> Iterator[Finding]:
     elif update.state is State.BROKEN:
         yield problem(
             f"Update {update.id} ended as broken: {update.reason}",
-            "Mend the cause, then `surefoot rollback --wait`.",
+            "Mend the cause, then `surefoot rollback --wait`; where the snapshot is lost, "
+            "`surefoot restore BACKUP --wait`.",
         )
     elif subject.running:
         yield ok(f"Update {update.id} is in flight (state `{update.state}`).")
@@ -62,7 +63,7 @@ def current(subject: Subject) -> Iterator[Finding]:
     store = Store(subject.home)
     name = store.current_id()
     release = store.get(name) if name else None
-    if name is None or release is None:
+    if name is None or release is None or not store.code(name).is_dir():
         yield problem(
             f"{link} does not lead to a release that is whole.",
             "Go to another one: `surefoot releases`, `surefoot rollback RELEASE`.",
@@ -92,7 +93,7 @@ def environment(subject: Subject) -> Iterator[Finding]:
     else:
         yield problem(
             f"{release.environment} is not whole: its Python may have been removed or upgraded.",
-            "The next update builds one anew. Until then the app will not start again.",
+            f"Build one anew: `surefoot update --to {name}`. The app will not start without.",
         )
 
 

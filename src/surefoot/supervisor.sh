@@ -24,6 +24,7 @@ say() { printf 'surefoot: %s\n' "$*" >&2; }
 # has ended normally) or down.
 get() { eval "value=\${$1_$2-}"; }
 put() { eval "$1_$2=\$3"; }
+locked() { [ -e "$lock" ] || [ -h "$lock" ]; }
 is_up() { get state "$1" && [ "$value" = up ]; }
 now() { read -r now </proc/uptime && now=${now%%.*}; }
 
@@ -200,14 +201,14 @@ process_ended() { # N CODE
     back_off "$1"
     case $2 in
     0)
-        if ! is_up 0 && [ ! -e "$lock" ]; then
+        if ! is_up 0 && ! locked; then
             put state "$1" 'done'
             settle
             return
         fi
         ;;
     10) want_update ;;
-    *) if [ "$stable:$((early % 3))" = 0:0 ] && [ ! -e "$lock" ]; then start_engine crashed; fi ;;
+    *) if [ "$stable:$((early % 3))" = 0:0 ] && ! locked; then start_engine crashed; fi ;;
     esac
     case $stable:$2 in 1:0 | 1:10) delay=0 ;; esac
     put state "$1" waiting
@@ -235,7 +236,7 @@ want_update() {
 take_request() { if [ -e run/request.json ]; then start_engine update; fi; }
 
 next() { # when no engine runs: at the start, and after one has ended
-    if [ -e "$lock" ]; then
+    if locked; then
         start_engine resume
     elif [ ! -e current ]; then
         start_engine update
@@ -253,7 +254,7 @@ engine_ended() { # CODE
         ;;
     *:126 | *:127) say "The engine ($SUREFOOT_PYTHON) cannot be started: no updates until it can." ;;
     esac
-    if [ ! -e "$lock" ] && [ -e current ]; then
+    if ! locked && [ -e current ]; then
         next
         if [ "$wanted" = 1 ] || [ "$1" -lt 128 ] || [ ! -e run/request.json ]; then
             put delay 0 0
@@ -374,7 +375,7 @@ obey() { # a line
     update) want_update ;;
     check)
         put timer check ''
-        [ -e "$lock" ] || start_engine update --auto
+        locked || start_engine update --auto
         schedule_check
         ;;
     restart)

@@ -198,3 +198,9 @@ def descriptors(pid: int) -> set[int]:
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def ignored_signals(pid: int) -> set[int]:
+    """Of the standard ones. 32 and 33 are the C library's own, and now and then it ignores one."""
+    text = Path(f"/proc/{pid}/status").read_text().partition("SigIgn:")[2].split()[0]
+    return {number for number in range(1, 32) if int(text, 16) >> (number - 1) & 1}

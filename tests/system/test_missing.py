@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.tiny import Repository, Tiny, assert_one_sentence
 
+from surefoot import control
 from surefoot.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def test_with_the_schema_moved_on_an_older_release_is_not_taken(tiny: Tiny) -> N
 def test_a_half_gone_release_is_left_by_a_rollback(tiny: Tiny) -> None:
     shutil.rmtree(tiny.home.current / "app")
     tiny.start()
+    tiny.wait_for(lambda: control.is_running(tiny.home), "the supervisor runs")
     doctor = tiny.command("doctor")
     assert doctor.returncode == 1
     back = tiny.command("rollback", "--wait")
@@ -119,6 +121,7 @@ def test_an_environment_without_its_python_is_built_anew(tiny: Tiny) -> None:
     for python in tiny.home.environments.glob("*/bin/python*"):
         python.unlink()
     tiny.start()
+    tiny.wait_for(lambda: control.is_running(tiny.home), "the supervisor runs")
     again = tiny.command("update", "--to", "v2", "--wait")
     assert again.returncode == 0, again
     tiny.wait_for_version("v2")

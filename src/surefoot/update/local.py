@@ -296,7 +296,8 @@ class LocalHost:
             case State.ROLLED_BACK if update.from_ not in {None, to}:
                 ledger.deny(to, update.reason, now)
             case State.ABANDONED if to:
-                ledger.count_abandoned(to)
+                with contextlib.suppress(OSError):  # a count only; the disk may be why it failed
+                    ledger.count_abandoned(to)
 
     def _prune(self, update: Update) -> None:
         keep = self.config.keep

@@ -40,7 +40,7 @@ picture: setup  ## the picture in the README, from a real run of the demo
 	@$(BIN)/python scripts/picture.py
 
 lock: setup  ## resolve our own dependencies again, with hashes
-	@$(BIN)/uv pip compile pyproject.toml --extra engine --group dev --universal --python-version 3.11 \
+	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-package surefoot \
 		--custom-compile-command 'make lock' --upgrade --quiet --output-file requirements/dev.txt
 

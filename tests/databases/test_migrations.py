@@ -9,6 +9,7 @@ from tests.databases import support
 
 from surefoot.config import Database
 from surefoot.databases import migrations, processes, snapshot, sqlite
+from surefoot.databases.database import SqliteDatabase
 from surefoot.errors import DatabaseError, MigrationError
 
 INI = """\
@@ -54,6 +55,7 @@ class Project:
         (self.code / "alembic.ini").write_text(INI)
         (self.code / "migrations" / "env.py").write_text(ENV)
         self.database = home / "app.db"
+        self.real = SqliteDatabase("main", self.database)
 
     def add(
         self, name: str, before: object, body: str = "pass", depends_on: object = None
@@ -101,14 +103,14 @@ def test_how_a_release_migrates_is_found_out(project: Project, tmp_path: Path) -
 
 
 def test_alembic_is_run_and_afterwards_nothing_is_pending(project: Project) -> None:
-    assert migrations.pending(project.migration, project.database) is True
+    assert migrations.pending(project.migration, project.real) is True
     assert not project.database.exists()
     project.run()
-    assert migrations.revision_of(project.database) == ["b2"]
-    assert migrations.pending(project.migration, project.database) is False
+    assert project.real.revisions() == ["b2"]
+    assert migrations.pending(project.migration, project.real) is False
     assert sqlite.rows_per_table(project.database)["first"] == 0
     project.add("c3", "b2")
-    assert migrations.pending(project.migration, project.database) is True
+    assert migrations.pending(project.migration, project.real) is True
 
 
 def test_alembic_is_found_without_its_script(project: Project, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_alembic_is_found_without_its_script(project: Project, tmp_path: Path) -
         cwd=project.code,
         timeout_s=60,
     )
-    assert migrations.revision_of(project.database) == ["b2"]
+    assert project.real.revisions() == ["b2"]
 
 
 def test_branches_merges_and_dependencies_are_followed(project: Project) -> None:
@@ -132,9 +134,9 @@ def test_branches_merges_and_dependencies_are_followed(project: Project) -> None
     assert migrations.heads(project.code) == ["d4", "e5", "x1"]
     assert project.migration.command == "alembic upgrade heads"
     project.run()
-    assert migrations.pending(project.migration, project.database) is False
+    assert migrations.pending(project.migration, project.real) is False
     project.add("f6", "e5")
-    assert migrations.pending(project.migration, project.database) is True
+    assert migrations.pending(project.migration, project.real) is True
 
 
 def test_several_places_of_scripts_are_read(project: Project) -> None:
@@ -157,7 +159,7 @@ def test_nothing_of_the_release_is_run_by_reading_it(project: Project, tmp_path:
     script = project.versions / "a1_script.py"
     script.write_text(script.read_text() + f"\nopen({str(ran)!r}, 'w')\n")
     assert migrations.heads(project.code) == ["b2"]
-    assert migrations.pending(project.migration, project.database) is True
+    assert migrations.pending(project.migration, project.real) is True
     assert not ran.exists()
 
 
@@ -167,22 +169,27 @@ def test_nothing_of_the_release_is_run_by_reading_it(project: Project, tmp_path:
 )
 def test_what_cannot_be_read_is_not_guessed_at(project: Project, text: str) -> None:
     (project.versions / "odd.py").write_text(text)
-    assert migrations.pending(project.migration, project.database) is None
+    assert migrations.pending(project.migration, project.real) is None
     with pytest.raises(DatabaseError, match=r"odd\.py"):
         migrations.revisions(project.code)
 
 
 def test_whether_a_command_has_something_to_do_is_not_known(tmp_path: Path) -> None:
-    assert migrations.pending(command("./migrate.sh", tmp_path), tmp_path / "app.db") is None
-    assert migrations.pending(None, tmp_path / "app.db") is False
+    assert (
+        migrations.pending(
+            command("./migrate.sh", tmp_path), SqliteDatabase("main", tmp_path / "app.db")
+        )
+        is None
+    )
+    assert migrations.pending(None, SqliteDatabase("main", tmp_path / "app.db")) is False
 
 
 def test_a_database_from_the_future_is_refused(project: Project) -> None:
     project.run()
-    migrations.check_reachable(project.migration, project.database, "v1")
+    migrations.check_reachable(project.migration, project.real, "v1")
     (project.versions / "b2_script.py").unlink()
     with pytest.raises(DatabaseError, match="database is at b2, which release v1 does not know"):
-        migrations.check_reachable(project.migration, project.database, "v1")
+        migrations.check_reachable(project.migration, project.real, "v1")
 
 
 @pytest.mark.parametrize(

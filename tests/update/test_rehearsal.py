@@ -14,11 +14,12 @@ import pytest
 from msgspec.structs import replace
 
 from surefoot.config import Config, parse
-from surefoot.databases import sqlite
 from surefoot.databases.processes import in_session
 from surefoot.errors import HeldError, StageError
 from surefoot.home import Home
+from surefoot.releases.store import Store
 from surefoot.update import rehearsal
+from surefoot.update.databases import Databases
 from surefoot.update.lock import Update
 from surefoot.update.rehearsal import Rehearsal
 
@@ -131,18 +132,20 @@ class World:
     def rehearse(
         self, config: Config | None = None, *, touched: bool = False, **update: Any
     ) -> Update:
-        backup = self.home.backups / "backup.db"
-        self.home.backups.mkdir(parents=True, exist_ok=True)
+        config = config or self.config
+        databases = Databases(self.home, config, Store(self.home), lambda *_: None)
+        made = {}
         if self.real.exists():
-            sqlite.back_up(self.real, backup)
+            made["main"] = databases.get("main").back_up(self.home.backups, update="", release="")
         before = content(self.real)
         try:
             return Rehearsal(
                 self.home,
-                config or self.config,
+                config,
                 replace(self.update, **update),
                 self.release,
-                {"main": backup} if backup.exists() else {},
+                databases,
+                made,
                 self._tell,
             ).run()
         except StageError as error:
@@ -150,7 +153,7 @@ class World:
             raise
         finally:
             assert touched or content(self.real) == before, "the real database was touched"
-            assert {p.name for p in self.home.backups.iterdir()} <= {"backup.db"}
+            assert not (self.home.backups / "rehearsal").exists()
 
     def _tell(self, event: str, text: str, **facts: Any) -> None:
         self.told.append((event, text, facts))

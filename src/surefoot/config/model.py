@@ -83,6 +83,10 @@ class Database(_Section, frozen=True, kw_only=True):
     """The environment variable by which the app is told the URL; set for every process."""
     timeout_s: float = field(default=3600, name="timeout")
 
+    def url_in(self, home: Path) -> str:
+        """What the app is told: the same from wherever it is run."""
+        return f"sqlite:///{self.path(home)}"
+
     def path(self, home: Path) -> Path:
         """The file of a SQLite database."""
         return home / self.url.removeprefix("sqlite:///")

@@ -72,6 +72,14 @@ def like(source: Path, descriptor: int) -> None:
     os.fchmod(descriptor, status.st_mode & 0o7777)
 
 
+def own_like(folder: Path, other: Path) -> None:
+    """Gives a folder the owner, where that is allowed, and the permissions of another."""
+    found = other.stat()
+    if os.geteuid() == 0:
+        os.chown(folder, found.st_uid, found.st_gid)
+    folder.chmod(found.st_mode & 0o7777)
+
+
 def put(source: Path, database: Path) -> None:
     """Lets `database` be the file `source`, under both names where both lie on one file system.
 

@@ -1,8 +1,8 @@
 """Finding out what a release wants to do to the database, and doing it.
 
     migration = detect(code, config.database["main"])     None: nothing to do
-    pending(migration, path)                              True, False, or None: cannot be known
-    check_reachable(migration, path, release)             refuses a database from the future
+    pending(migration, database)                          True, False, or None: cannot be known
+    check_reachable(migration, database, release)         refuses a database from the future
     run(migration, environment=..., cwd=..., timeout_s=...)
 
 Only `run` runs anything of the release.
@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Literal
 
-from surefoot.databases import sqlite
 from surefoot.databases.processes import KILLED_WITHIN_S, in_session
 from surefoot.databases.revisions import INI, heads, reached, revisions, url_in_alembic_ini
 from surefoot.errors import DatabaseError, MigrationError
@@ -29,7 +28,8 @@ from surefoot.errors import DatabaseError, MigrationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from surefoot.config import Database
+    from surefoot.config import Database as Settings
+    from surefoot.databases.database import Database
 
 __all__ = [
     "Migration",
@@ -37,7 +37,6 @@ __all__ = [
     "detect",
     "heads",
     "pending",
-    "revision_of",
     "revisions",
     "run",
     "url_in_alembic_ini",
@@ -58,7 +57,7 @@ class Migration:
     code: Path
 
 
-def detect(code: Path, database: Database) -> Migration | None:
+def detect(code: Path, database: Settings) -> Migration | None:
     """How the release in `code` migrates this database; None where it does not."""
     if database.migrate == "none":
         return None
@@ -73,12 +72,7 @@ def detect(code: Path, database: Database) -> Migration | None:
     return Migration("alembic", f"alembic upgrade {target}", code)
 
 
-def revision_of(path: Path) -> list[str]:
-    """The revisions of Alembic that the database is at; empty where there are none."""
-    return sqlite.revisions_of(path)
-
-
-def pending(migration: Migration | None, path: Path) -> bool | None:
+def pending(migration: Migration | None, database: Database) -> bool | None:
     """Whether the migration would do something; None where only running it can tell."""
     if migration is None:
         return False
@@ -89,10 +83,10 @@ def pending(migration: Migration | None, path: Path) -> bool | None:
         tips = heads(migration.code)
     except DatabaseError:
         return None
-    return not set(tips) <= reached(known, sqlite.revisions_of(path))
+    return not set(tips) <= reached(known, database.revisions())
 
 
-def check_reachable(migration: Migration | None, path: Path, release: str) -> None:
+def check_reachable(migration: Migration | None, database: Database, release: str) -> None:
     """Raises DatabaseError where the database is at a revision that the release has never heard of:
     it comes from a newer or another line of releases."""
     if migration is None or migration.kind != "alembic":
@@ -101,7 +95,7 @@ def check_reachable(migration: Migration | None, path: Path, release: str) -> No
         known = revisions(migration.code)
     except DatabaseError:
         return  # cannot be known: Alembic will refuse it in the rehearsal
-    unknown = [r for r in sqlite.revisions_of(path) if r not in known]
+    unknown = [r for r in database.revisions() if r not in known]
     if unknown:
         raise DatabaseError(
             f"The database is at {', '.join(unknown)}, which release {release} does not know.",

@@ -31,7 +31,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from surefoot import durable
-from surefoot.databases import copying, pinnable, pinning
+from surefoot.databases import copying, pinnable, pinning, sqlite
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.databases.records import Absent, Copied, Pinned, Snapshot
 from surefoot.errors import DatabaseError
@@ -45,6 +45,7 @@ __all__ = [
     "Pinned",
     "Snapshot",
     "adopt",
+    "has_changed",
     "migration_environment",
     "migration_url",
     "pass_fds",
@@ -114,6 +115,13 @@ def adopt(snapshot: Snapshot) -> None:
         pinning.adopt(snapshot)
     else:
         copying.adopt(snapshot)
+
+
+def has_changed(snapshot: Snapshot) -> bool:
+    """Whether code that was not asked to migrate has changed the schema since `take`."""
+    if isinstance(snapshot, Absent):
+        return snapshot.database_path.exists()
+    return sqlite.schema_of(snapshot.database_path) != snapshot.schema_digest
 
 
 def restore(

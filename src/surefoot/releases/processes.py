@@ -114,7 +114,7 @@ def executable_command(name: str, command: str) -> str:
 
 def _own_variables(folder: Path, home: Home, config: Config) -> dict[str, str]:
     databases = {
-        database.variable: f"sqlite:///{database.path(home.root)}"
+        database.variable: database.url_in(home.root)
         for database in config.database.values()
         if database.variable
     }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot.databases import backups, sqlite
+from surefoot.databases import backups
 from surefoot.errors import DamagedError, ExitCode, RefusedError, StageError, SurefootError
 from surefoot.health.judge import Standing
 from surefoot.releases.git import GitSource
@@ -105,7 +105,7 @@ class Engine:
             return False
         ledger = self.host.ledger()
         for release in ledger.newest_first():
-            if self.host.is_startable(release) and self.host.fits(release, ledger):
+            if self.host.is_startable(release) and self.host.databases.fit(release, ledger):
                 store.switch(release)
                 text = f"`current` led to no release; it is {release} again."
                 self.host.history.append(new_id(), "recovered", text, lasting=True)
@@ -307,7 +307,7 @@ class Engine:
             raise RefusedError(f"surefoot.toml does not know the database of backup {kept.name}.")
         release = kept.facts.release
         target = self.host.store.current_id()
-        path = self.config.database[kept.facts.database].path(self.home.root)
+        database = self.host.databases.get(kept.facts.database)
         if update.ref is not None:  # together with the release that it belongs to
             if self.host.store.get(release) is None:
                 raise RefusedError(
@@ -315,7 +315,7 @@ class Engine:
                     next_step=f"Bring it back first: `surefoot update --to {release}`.",
                 )
             target = release
-        elif path.exists() and sqlite.schema_of(path) != kept.facts.schema_digest:
+        elif database.exists() and database.schema() != kept.facts.schema_digest:
             raise RefusedError(
                 f"The backup has the schema of release {release}, which is not the one that is in "
                 "use. Nothing was changed.",

@@ -17,15 +17,15 @@ from surefoot import durable
 from surefoot.app import lockfile
 from surefoot.app.maintenance import Answer, answer_for
 from surefoot.control import Exited, Processes
-from surefoot.databases import backups, migrations, snapshot, sqlite
-from surefoot.databases.snapshot import Snapshot
-from surefoot.errors import DamagedError, DatabaseError, SurefootError
+from surefoot.databases import backups
+from surefoot.errors import DamagedError, SurefootError
 from surefoot.gate import Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
 from surefoot.update import rehearsal, remembered
+from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
 from surefoot.update.lock import Lock, Update, load
@@ -34,18 +34,14 @@ from surefoot.update.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from surefoot.config import Config
-    from surefoot.config import Database as DatabaseConfig
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
 
-UPDATE = "update.json"
-"""In a snapshot's folder, written last: the update that it belongs to."""
 BACKWARDS = "rolling_back"
-"""There too: it is being put back."""
+"""In a snapshot's folder: it is being put back."""
 _SHOWING = (
     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -68,6 +64,7 @@ class LocalHost:
     store: Store = field(init=False)
     history: History = field(init=False)
     lock: Lock = field(init=False)
+    databases: Databases = field(init=False)
     gate: Gate = field(init=False)
     _started: Judging | None = field(init=False, default=None)
     """Has been listening since before the release in probation was started."""
@@ -76,6 +73,7 @@ class LocalHost:
         self.store = Store(self.home)
         self.history = History(self.home, echo=sys.stderr)
         self.lock = Lock(self.home)
+        self.databases = Databases(self.home, self.config, self.store, self.tell)
         self.gate = Gate(held_sockets(), self._answer, self.config.gate.hold_s)
 
     def save(self, update: Update) -> None:
@@ -104,40 +102,15 @@ class LocalHost:
 
     def snapshot(self, update: Update) -> Update:
         self._stop()
-        folder = self.snapshot_folder(update)
-        durable.remove_tree(folder.parent)  # whatever lies there belongs to no update any more
-        durable.make_folder(folder, mode=0o700)
-        records = [
-            msgspec.to_builtins(
-                snapshot.take(
-                    name,
-                    database.path(self.home.root),
-                    folder,
-                    redirectable=database.variable is not None,
-                )
-            )
-            for name, database in self.config.database.items()
-        ]
-        pending = [name for name in self.config.database if self._is_pending(update, name)]
-        update = msgspec.structs.replace(update, snapshots=records, pending=pending)
-        # What a start finds if the lock itself is damaged.
-        durable.write(folder / UPDATE, msgspec.json.encode(update), mode=0o600)
-        self.tell(update, "snapshotted", f"Snapshot of {_count(len(records), 'database')}.")
+        update = self.databases.take(update)
+        self.tell(
+            update, "snapshotted", f"Snapshot of {_count(len(update.snapshots), 'database')}."
+        )
         return update
 
     def migrate(self, update: Update) -> Update:
         self._stop()
-        for taken in self._snapshots(update):
-            snapshot.prepare(taken)
-        for taken in self._snapshots(update):
-            if taken.name not in update.pending:
-                continue
-            if update.kind == "restore":
-                self._put_backup(update, taken)
-            else:
-                self._run_migration(update, taken)
-        for taken in self._snapshots(update):
-            snapshot.adopt(taken)
+        self.databases.migrate(update)
         done = f"Migrated {', '.join(update.pending)}." if update.pending else "Nothing to migrate."
         self.tell(update, "migrated", done)
         return update
@@ -165,7 +138,7 @@ class LocalHost:
         with cast("Judging", self._started) as judging:
             self._started = None
             verdict = judging.judge(
-                migrated=self._has_migrated_data(update), rehearsed=update.rehearsed
+                migrated=self.databases.has_migrated_data(update), rehearsed=update.rehearsed
             )
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
@@ -176,45 +149,13 @@ class LocalHost:
 
     def put_back(self, update: Update) -> Update:
         self.tell(update, "rolling_back", f"Rolling back: {update.reason}")
-        if (folder := self.snapshot_folder(update)).is_dir():
+        if (folder := self.databases.folder(update)).is_dir():
             durable.write(folder / BACKWARDS, b"")
         self._stop()
-        rescued = self._put_rescue(update)
-        for taken in self._snapshots(update):
-            # Where no migration ran, what was written since belongs to users and stays.
-            if taken.name != rescued and (taken.name in update.pending or _has_changed(taken)):
-                kept = snapshot.restore(
-                    taken, self.home.backups, update=update.id, release=update.to or ""
-                )
-                also = f" What was written since is kept in {kept}." if kept else ""
-                self.tell(update, "restored", f"Database {taken.name} is as it was.{also}")
-        self._check_none_is_lost(update, rescued)
+        self.databases.put_back(update)
         self._bring_back(update)
         self.store.switch(update.from_)
         return update
-
-    def _put_rescue(self, update: Update) -> str | None:
-        """Puts the backup back that a person has chosen; returns the database's name."""
-        if update.rescue is None:
-            return None
-        kept, facts = self._backup(update.rescue)
-        backups.verify(kept)
-        for taken in self._snapshots(update):
-            if taken.name == facts.database and isinstance(taken, snapshot.Pinned):
-                snapshot.release(taken)
-        target = self._database(facts.database).path(self.home.root)
-        replaced = backups.restore(kept, target, self.home.backups)
-        also = f" What it replaces is kept in {replaced}." if replaced else ""
-        self.tell(update, "restored", f"Database {facts.database} is backup {kept.name}.{also}")
-        return facts.database
-
-    def _check_none_is_lost(self, update: Update, rescued: str | None) -> None:
-        lost = {*update.pending} - {taken.name for taken in self._snapshots(update)} - {rescued}
-        if lost:
-            raise DatabaseError(
-                f"The snapshot of the database {', '.join(sorted(lost))} is lost.",
-                next_step="Put a backup back: `surefoot restore BACKUP` (`surefoot backups`).",
-            )
 
     def _bring_back(self, update: Update) -> None:
         """Makes the old release once more if it has vanished, so that this is no dead end."""
@@ -226,7 +167,7 @@ class LocalHost:
 
     def resume_old(self, update: Update) -> Update:
         # From here on nothing restores: the app may be written to again.
-        self._give_up_snapshots(update)
+        self.databases.give_up(update)
         if update.from_ is None or self.store.get(update.from_) is None:
             return msgspec.structs.replace(update, healthy=False)
         self.gate.open()
@@ -248,8 +189,8 @@ class LocalHost:
     def conclude(self, update: Update) -> None:
         """Every line can be repeated; the lock goes last."""
         self.gate.open()
-        self._give_up_snapshots(update)  # before anybody is let in: nothing restores any more
-        schemas = self._schemas() if update.state is State.COMMITTED else {}
+        self.databases.give_up(update)  # before anybody is let in: nothing restores any more
+        schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
         self._enter_in_ledger(update, schemas)
         if self.store.current_id() is not None:
             self.processes.run(PIPE_TIMEOUT_S)
@@ -271,16 +212,6 @@ class LocalHost:
             and (folder / "app").is_dir()
             and (folder / processes.FOLDER).is_dir()
             and environment.is_whole(self.home.environments, found.environment)
-        )
-
-    def fits(self, release: str, ledger: Ledger) -> bool:
-        """Whether the databases are as this release knows them."""
-        if ledger.newest_first()[:1] == [release]:
-            return True
-        found = self._schemas()
-        return all(
-            found.get(name) is not None and ledger.schema_at_commit(release, name) == found[name]
-            for name in self.config.database
         )
 
     def ledger(self) -> Ledger:
@@ -330,7 +261,7 @@ class LocalHost:
         self.sync()
         for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
             try:
-                update = load(folder / UPDATE)
+                update = load(folder / DESCRIPTION)
             except FileNotFoundError:
                 continue  # the snapshot was not complete: nothing had been begun
             except DamagedError as error:
@@ -377,13 +308,11 @@ class LocalHost:
             self.home,
             self.config,
             self.store,
+            self.databases,
             self.ledger(),
             functools.partial(self.tell, update),
             self._show,
         )
-
-    def snapshot_folder(self, update: Update) -> Path:
-        return self.home.backups / "in_flight" / update.id
 
     def _stop(self) -> None:
         self.gate.close()
@@ -407,68 +336,6 @@ class LocalHost:
             if any(isinstance(event, Exited) for event in events):
                 return
 
-    def _snapshots(self, update: Update) -> list[Snapshot]:
-        return [msgspec.convert(record, Snapshot) for record in update.snapshots]
-
-    def _give_up_snapshots(self, update: Update) -> None:
-        folder = self.snapshot_folder(update)
-        if folder.is_dir():  # first of all: half of a snapshot is none to be put back
-            durable.remove(folder / UPDATE)
-        for taken in self._snapshots(update):
-            snapshot.release(taken)
-        durable.remove_tree(folder.parent)
-
-    def _migration(self, update: Update, name: str) -> migrations.Migration | None:
-        code = self.store.folder(update.to or "") / "app" / self.config.app.directory
-        return migrations.detect(code, self._database(name))
-
-    def _database(self, name: str) -> DatabaseConfig:
-        try:
-            return self.config.database[name]
-        except KeyError:
-            raise DatabaseError(f"surefoot.toml does not know the database {name}.") from None
-
-    def _has_migrated_data(self, update: Update) -> bool:
-        """Whether there was anything that could be harmed."""
-        return any(
-            taken.name in update.pending and not isinstance(taken, snapshot.Absent)
-            for taken in self._snapshots(update)
-        )
-
-    def _is_pending(self, update: Update, name: str) -> bool:
-        if update.kind == "restore":
-            return self._backup(update.backup)[1].database == name
-        found = self._migration(update, name)
-        path = self._database(name).path(self.home.root)
-        return found is not None and migrations.pending(found, path) is not False
-
-    def _run_migration(self, update: Update, taken: Snapshot) -> None:
-        found = self._migration(update, taken.name)
-        database = self._database(taken.name)
-        if found is None:
-            return
-        self.tell(update, "migrating", f"Migrating database {taken.name}.")
-        folder = self.store.folder(update.to or "")
-        variables = processes.command_environment(folder, self.home, self.config)
-        variables |= snapshot.migration_environment(taken, database.variable)
-        migrations.run(
-            found,
-            environment=variables,
-            cwd=folder / "app" / self.config.app.directory,
-            timeout_s=database.timeout_s,
-            pass_fds=snapshot.pass_fds(taken),
-        )
-
-    def _put_backup(self, update: Update, taken: Snapshot) -> None:
-        target = self._database(taken.name).path(self.home.root)
-        backups.restore(self._backup(update.backup)[0], target, self.home.backups)
-
-    def _backup(self, name: str | None) -> tuple[backups.Kept, backups.Facts]:
-        kept = backups.get(self.home.backups, name or "")
-        if kept.facts is None:
-            raise DatabaseError(f"The backup {kept.name} cannot be used: {kept.damage}.")
-        return kept, kept.facts
-
     def watch(self, stop: Callable[[], bool]) -> Verdict:
         """Watches what is current after its commit."""
         with self._judging(self.store.current_id(), "", notified=True) as judging:
@@ -485,21 +352,6 @@ class LocalHost:
             self.home.run / "notify" if notify else None,
             token,
         )
-
-    def _schemas(self) -> dict[str, str]:
-        """Of every database that can be read: a commit does not fail for one that cannot."""
-        found = {}
-        for name, database in self.config.database.items():
-            with contextlib.suppress(DatabaseError):
-                found[name] = sqlite.schema_of(database.path(self.home.root))
-        return found
-
-
-def _has_changed(taken: Snapshot) -> bool:
-    """Whether code that was not asked to migrate has changed the schema all the same."""
-    if isinstance(taken, snapshot.Absent):
-        return taken.database_path.exists()
-    return sqlite.schema_of(taken.database_path) != taken.schema_digest
 
 
 def _facts(update: Update) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from surefoot.databases import comparison, files, migrations, sqlite
+from surefoot.databases import comparison, migrations
 from surefoot.databases.migrations import Migration
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.errors import DatabaseError, HeldError, MigrationError, StageError
@@ -29,13 +29,16 @@ from surefoot.update.judging import Judging
 from surefoot.update.private_run import MARKER, PrivateRun, StrayedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from surefoot.config import Config
+    from surefoot.databases.backups import Kept
     from surefoot.databases.comparison import Change
+    from surefoot.databases.database import Copy, Database
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
+    from surefoot.update.databases import Databases
     from surefoot.update.lock import Update
 
 RESERVE_BYTES = 64 * 1024 * 1024
@@ -77,10 +80,11 @@ class Rehearsal:
     config: Config
     update: Update
     release: Path
-    backups: dict[str, Path]
+    databases: Databases
+    backups: dict[str, Kept]
     """The backup of each database that is there, made just now."""
     tell: Tell
-    _copies: dict[str, Path] = field(init=False, default_factory=dict)
+    _copies: dict[str, Copy] = field(init=False, default_factory=dict)
 
     def run(self) -> Update:
         """Returns the update with `rehearsed` set. Raises StageError, and HeldError where a person
@@ -100,7 +104,7 @@ class Rehearsal:
             name: found
             for name in self.config.database
             if (found := self._migration(name))
-            and migrations.pending(found, self._real(name)) is not False
+            and migrations.pending(found, self.databases.get(name)) is not False
         }
         unknown = ""
         if pending:
@@ -134,15 +138,11 @@ class Rehearsal:
         for name, migration in pending.items():
             self.tell("rehearsing", f"Rehearsing the migration of database {name} on a copy.")
             self._check_heeds(name, migration)
-            before = sqlite.schema_of(self._real(name))
+            before = self._schema(name)
             took_s = self._migrate_copy(name, migration)
             self._check_real(name, before)
             duration_s += took_s
-            found[name] = (
-                comparison.compare(self.backups[name], self._copies[name])
-                if name in self.backups
-                else []
-            )
+            found[name] = self._copies[name].changes()
             self._tell_migrated(name, took_s, found[name])
         self._hold_for_losses(found)
         self._hold_for_length(duration_s)
@@ -183,8 +183,9 @@ class Rehearsal:
         for something harmless, with a database that is not there, which would then be made."""
         if migration.kind != "alembic":
             return
-        place = self._own / "probe" / "probe.db"
-        place.parent.mkdir()
+        folder = self._own / "probe"
+        folder.mkdir()
+        place = self.databases.get(name).nothing(folder)
         try:
             migrations.run(
                 Migration("alembic", "alembic current", migration.code),
@@ -202,10 +203,10 @@ class Rehearsal:
         if not place.exists():
             variable = self.config.database[name].variable
             raise _SkippedError(f"migrations/env.py does not go where {variable} says")
-        shutil.rmtree(place.parent)
+        shutil.rmtree(folder)
 
     def _check_real(self, name: str, before: str) -> None:
-        if sqlite.schema_of(self._real(name)) != before:
+        if self._schema(name) != before:
             raise StageError(
                 f"The schema of the real database {name} has changed while its migration was tried "
                 "on a copy: the migration must go where "
@@ -282,7 +283,7 @@ class Rehearsal:
                 private_run.environment(variables | self._urls(self._copies) | mark, place),
                 self._code(),
                 self._own / "output",
-                [self._real(name) for name in self.config.database],
+                [file for database in self.databases for file in database.own_files()],
             )
             with run:
                 self._judge(run)
@@ -314,36 +315,23 @@ class Rehearsal:
         """Makes a copy of every database that can be redirected, unless that was done."""
         if self._copies:
             return
-        size_bytes = sum(backup.stat().st_size for backup in self.backups.values())
+        size_bytes = sum(database.size_bytes() for database in self.databases)
         if shutil.disk_usage(self.home.data).free < 2 * size_bytes + RESERVE_BYTES:
             raise _SkippedError("the disk has no room for a copy of the databases")
         self._own.mkdir(parents=True, exist_ok=True)
-        for name, database in self.config.database.items():
-            if database.variable:
-                self._copies[name] = self._copied(name, self._real(name))
+        for database in self.databases:
+            name = database.name
+            if self.config.database[name].variable:
+                self._copies[name] = database.copy(self.backups.get(name), self._own)
 
-    def _copied(self, name: str, real: Path) -> Path:
-        """Where the copy is, in a folder like the real one: the app may run as somebody else."""
-        folder = self._own / f"database-{name}"
-        folder.mkdir()
-        if real.parent.exists():
-            like = real.parent.stat()
-            if os.geteuid() == 0:
-                os.chown(folder, like.st_uid, like.st_gid)
-            folder.chmod(like.st_mode & 0o7777)
-        copy = folder / real.name
-        if name in self.backups:
-            files.duplicate(self.backups[name], copy)
-        return copy
-
-    def _urls(self, places: dict[str, Path]) -> dict[str, str]:
+    def _urls(self, places: Mapping[str, Database]) -> dict[str, str]:
         return {
-            database.variable: f"sqlite:///{places[name]}"
+            database.variable: places[name].url
             for name, database in self.config.database.items()
             if database.variable
         }
 
-    def _migration_environment(self, places: dict[str, Path]) -> dict[str, str]:
+    def _migration_environment(self, places: Mapping[str, Database]) -> dict[str, str]:
         variables = processes.command_environment(self.release, self.home, self.config)
         return variables | self._urls(places) | {MARK: str(self._own), MARKER: "1"}
 
@@ -353,8 +341,8 @@ class Rehearsal:
     def _ref(self) -> str:
         return self.update.ref or self.update.to or ""
 
-    def _real(self, name: str) -> Path:
-        return self.config.database[name].path(self.home.root)
+    def _schema(self, name: str) -> str:
+        return self.databases.get(name).schema()
 
     def _code(self) -> Path:
         return processes.working_folder(self.release, self.config)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot import durable
-from surefoot.databases import backups, migrations, sqlite
+from surefoot.databases import migrations
 from surefoot.errors import DamagedError, DatabaseError, StageError
 from surefoot.releases import build, environment, processes
 from surefoot.releases.git import Candidate, GitSource
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surefoot.config import Config
+    from surefoot.databases.backups import Kept
+    from surefoot.databases.database import Database
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
+    from surefoot.update.databases import Databases
     from surefoot.update.rehearsal import Tell
 
 RESERVE_BYTES = 64 * 1024 * 1024
@@ -42,6 +45,7 @@ class Staging:
     home: Home
     config: Config
     store: Store
+    databases: Databases
     ledger: Ledger
     tell: Tell
     show: Callable[[str], None]
@@ -62,7 +66,9 @@ class Staging:
         if update.kind != "update" or update.from_ is None:
             return update
         folder = self.store.folder(update.to or "")
-        return Rehearsal(self.home, self.config, update, folder, made, self.tell).run()
+        return Rehearsal(
+            self.home, self.config, update, folder, self.databases, made, self.tell
+        ).run()
 
     def _whole(self, update: Update) -> Release | None:
         """The release, if it is on disk with its environment; its process scripts made anew."""
@@ -167,67 +173,58 @@ class Staging:
         """Of build commands. They are code of the new release, which must not touch a real database
         before there is a snapshot: they are told of one that is not there."""
         variables = processes.command_environment(folder, self.home, self.config)
-        for name, database in self.config.database.items():
-            if database.variable:
-                variables[database.variable] = f"sqlite:///{folder / f'build-{name}.db'}"
+        for database in self.databases:
+            if variable := self.config.database[database.name].variable:
+                variables[variable] = database.nothing(folder).url
         return variables
 
     def _check_schema(self, update: Update, release: Release) -> None:
         """Refuses a release that cannot work on the database as it is."""
-        for name, database in self.config.database.items():
-            path = database.path(self.home.root)
+        for database in self.databases:
             code = self.store.folder(release.id) / "app" / self.config.app.directory
-            found = migrations.detect(code, database)
-            if found is None or not path.exists():
+            found = migrations.detect(code, self.config.database[database.name])
+            if found is None or not database.exists():
                 continue
             if update.kind == "rollback":
-                self._check_same_schema(name, path, release)
+                self._check_same_schema(database, release)
             else:
-                migrations.check_reachable(found, path, release.id)
+                migrations.check_reachable(found, database, release.id)
 
-    def _check_same_schema(self, name: str, path: Path, release: Release) -> None:
+    def _check_same_schema(self, database: Database, release: Release) -> None:
         """Code goes back alone only where the database is as that code left it."""
-        known = self.ledger.schema_at_commit(release.id, name)
-        if known is not None and known == sqlite.schema_of(path):
+        known = self.ledger.schema_at_commit(release.id, database.name)
+        if known is not None and known == database.schema():
             return
-        heads = release.migrations.get(name)
-        if heads is not None and sorted(heads) == sorted(migrations.revision_of(path)):
+        heads = release.migrations.get(database.name)
+        if heads is not None and sorted(heads) == sorted(database.revisions()):
             return
         raise StageError(
-            f"The database {name} has been migrated since release {release.id}, and data is never "
-            "taken back silently. Nothing was changed.",
+            f"The database {database.name} has been migrated since release {release.id}, and "
+            "data is never taken back silently. Nothing was changed.",
             next_step="Put a backup back together with its release: "
             "`surefoot restore BACKUP --with-release` (`surefoot backups` lists them).",
         )
 
-    def _back_up(self, update: Update) -> dict[str, Path]:
+    def _back_up(self, update: Update) -> dict[str, Kept]:
         """The backup of each database that is there."""
         kept = {}
-        for name, database in self.config.database.items():
-            path = database.path(self.home.root)
-            if not path.exists():
+        for database in self.databases:
+            if not database.exists():
                 continue
+            name = database.name
             try:
-                made = backups.make(
-                    self.home.backups,
-                    path,
-                    database=name,
-                    update=update.id,
-                    release=update.from_ or "",
+                made = database.back_up(
+                    self.home.backups, update=update.id, release=update.from_ or ""
                 )
             except (DatabaseError, OSError) as error:
                 raise StageError(f"The database {name} could not be backed up: {error}") from error
             self.tell("backed_up", f"Backed up database {name} as {made.name}.")
-            kept[name] = made.file
+            kept[name] = made
         return kept
 
     def _check_room(self) -> None:
         """Refuses before anything is touched if the disk could become full on the way."""
-        data = sum(
-            file.stat().st_size
-            for database in self.config.database.values()
-            for file in _database_files(database.path(self.home.root))
-        )
+        data = sum(database.size_bytes() for database in self.databases)
         current = self.store.current_id()
         code = 2 * _size_of(self.store.folder(current)) if current else 0
         sizes = [_size_of(path) for path in self.home.environments.glob("[!.]*")]
@@ -242,10 +239,6 @@ class Staging:
                 " Nothing was changed.",
                 next_step="Make room, or keep fewer releases ([keep] releases).",
             )
-
-
-def _database_files(path: Path) -> list[Path]:
-    return [f for f in (path, path.with_name(f"{path.name}-wal")) if f.exists()]
 
 
 def _size_of(folder: Path) -> int:

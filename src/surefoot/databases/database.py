@@ -1,0 +1,136 @@
+"""One database of the app, as the transaction sees it, whatever kind it is.
+
+    database = of("main", config.database["main"], home.root)
+
+What is done to a snapshot that `take` has made is in `snapshot`; it goes by the record's kind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from surefoot.databases import backups, comparison, files, snapshot, sqlite
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from surefoot.config import Database as Settings
+    from surefoot.databases.backups import Kept
+    from surefoot.databases.comparison import Change
+    from surefoot.databases.snapshot import Snapshot
+
+
+class Database(Protocol):
+    """What is asked of a database. Raises DatabaseError where it cannot be read or written."""
+
+    @property
+    def name(self) -> str:
+        """In the configuration."""
+
+    @property
+    def url(self) -> str:
+        """As the app would be told it."""
+
+    def exists(self) -> bool:
+        """Whether there is one yet."""
+
+    def size_bytes(self) -> int:
+        """What a copy of it needs; 0 where there is none."""
+
+    def own_files(self) -> list[Path]:
+        """The files by which a process can be seen to have it open."""
+
+    def schema(self) -> str:
+        """A digest: two databases of the same schema have the same."""
+
+    def revisions(self) -> list[str]:
+        """The revisions of Alembic that it is at; empty where there are none."""
+
+    def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
+        """Backs it up while it is in use, durably and verified."""
+
+    def put(self, kept: Kept, folder: Path) -> Path | None:
+        """Puts a backup in its place, after what stands there was kept in `folder`; returns where.
+        The app is stopped."""
+
+    def take(self, folder: Path, *, redirectable: bool) -> Snapshot:
+        """See `snapshot.take`."""
+
+    def copy(self, kept: Kept | None, folder: Path) -> Copy:
+        """One to try things on, made in `folder` from a backup; without one, of nothing."""
+
+    def nothing(self, folder: Path) -> Database:
+        """A place in `folder` where there is none yet, for code that must not see the real one."""
+
+
+class Copy(Database, Protocol):
+    """A database to try things on. It goes with the folder that it was made in."""
+
+    def changes(self) -> list[Change]:
+        """What is different in it from what it was made from."""
+
+
+def of(name: str, settings: Settings, home: Path) -> Database:
+    """The database that the settings describe."""
+    return SqliteDatabase(name, settings.path(home))
+
+
+@dataclass(frozen=True)
+class SqliteDatabase:
+    """A file."""
+
+    name: str
+    path: Path
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def size_bytes(self) -> int:
+        logged = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(file.stat().st_size for file in logged if file.exists())
+
+    def own_files(self) -> list[Path]:
+        return [self.path]
+
+    def schema(self) -> str:
+        return sqlite.schema_of(self.path)
+
+    def revisions(self) -> list[str]:
+        return sqlite.revisions_of(self.path)
+
+    def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
+        return backups.make(folder, self.path, database=self.name, update=update, release=release)
+
+    def put(self, kept: Kept, folder: Path) -> Path | None:
+        return backups.restore(kept, self.path, folder)
+
+    def take(self, folder: Path, *, redirectable: bool) -> Snapshot:
+        return snapshot.take(self.name, self.path, folder, redirectable=redirectable)
+
+    def copy(self, kept: Kept | None, folder: Path) -> SqliteCopy:
+        own = folder / f"database-{self.name}"
+        own.mkdir(parents=True)
+        if self.path.parent.exists():
+            files.own_like(own, self.path.parent)  # the app may run as somebody else
+        made = own / self.path.name
+        if kept is not None:
+            files.duplicate(kept.file, made)
+        return SqliteCopy(self.name, made, kept.file if kept is not None else None)
+
+    def nothing(self, folder: Path) -> SqliteDatabase:
+        return SqliteDatabase(self.name, folder / f"nothing-{self.name}.db")
+
+
+@dataclass(frozen=True)
+class SqliteCopy(SqliteDatabase):
+    """A copy, with the backup that it was made from."""
+
+    origin: Path | None = None
+
+    def changes(self) -> list[Change]:
+        return [] if self.origin is None else comparison.compare(self.origin, self.path)

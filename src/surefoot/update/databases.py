@@ -1,0 +1,208 @@
+"""The databases' part of an update: snapshot, migration, putting back, what is known of them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from surefoot import durable
+from surefoot.databases import backups, database, migrations, snapshot
+from surefoot.databases.snapshot import Snapshot
+from surefoot.errors import DatabaseError
+from surefoot.releases import processes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from surefoot.config import Config
+    from surefoot.config import Database as Settings
+    from surefoot.databases.database import Database
+    from surefoot.home import Home
+    from surefoot.releases.ledger import Ledger
+    from surefoot.releases.store import Store
+    from surefoot.update.lock import Update
+
+DESCRIPTION = "update.json"
+"""In a snapshot's folder, written last: the update that it belongs to."""
+
+
+class Tell(Protocol):
+    """Takes the update, an event's name and its sentence."""
+
+    def __call__(self, update: Update, event: str, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Databases:
+    """All that the configuration names, in one home."""
+
+    home: Home
+    config: Config
+    store: Store
+    tell: Tell
+
+    def __iter__(self) -> Iterator[Database]:
+        return (self.get(name) for name in self.config.database)
+
+    def get(self, name: str) -> Database:
+        """Raises DatabaseError where the configuration does not name it."""
+        return database.of(name, self._settings(name), self.home.root)
+
+    # -- towards the new release
+
+    def take(self, update: Update) -> Update:
+        """Makes it possible to put all of them back; returns the update with the records."""
+        folder = self.folder(update)
+        durable.remove_tree(folder.parent)  # whatever lies there belongs to no update any more
+        durable.make_folder(folder, mode=0o700)
+        records = [
+            msgspec.to_builtins(
+                found.take(folder, redirectable=self._settings(found.name).variable is not None)
+            )
+            for found in self
+        ]
+        pending = [name for name in self.config.database if self._is_pending(update, name)]
+        update = msgspec.structs.replace(update, snapshots=records, pending=pending)
+        # What a start finds if the lock itself is damaged.
+        durable.write(folder / DESCRIPTION, msgspec.json.encode(update), mode=0o600)
+        return update
+
+    def migrate(self, update: Update) -> None:
+        """From the snapshots' state, whatever an earlier try has left."""
+        for taken in snapshots(update):
+            snapshot.prepare(taken)
+        for taken in snapshots(update):
+            if taken.name not in update.pending:
+                continue
+            if update.kind == "restore":
+                self.get(taken.name).put(self._backup(update.backup)[0], self.home.backups)
+            else:
+                self._run_migration(update, taken)
+        for taken in snapshots(update):
+            snapshot.adopt(taken)
+
+    def has_migrated_data(self, update: Update) -> bool:
+        """Whether there was anything that could be harmed."""
+        return any(
+            taken.name in update.pending and not isinstance(taken, snapshot.Absent)
+            for taken in snapshots(update)
+        )
+
+    # -- and back
+
+    def put_back(self, update: Update) -> None:
+        """All of them become what they were, or the backup that a person has chosen instead."""
+        rescued = self._put_rescue(update)
+        for taken in snapshots(update):
+            # Where no migration ran, what was written since belongs to users and stays.
+            if taken.name != rescued and (
+                taken.name in update.pending or snapshot.has_changed(taken)
+            ):
+                kept = snapshot.restore(
+                    taken, self.home.backups, update=update.id, release=update.to or ""
+                )
+                also = f" What was written since is kept in {kept}." if kept else ""
+                self.tell(update, "restored", f"Database {taken.name} is as it was.{also}")
+        lost = {*update.pending} - {taken.name for taken in snapshots(update)} - {rescued}
+        if lost:
+            raise DatabaseError(
+                f"The snapshot of the database {', '.join(sorted(lost))} is lost.",
+                next_step="Put a backup back: `surefoot restore BACKUP` (`surefoot backups`).",
+            )
+
+    def give_up(self, update: Update) -> None:
+        """From here on nothing is put back."""
+        folder = self.folder(update)
+        if folder.is_dir():  # first of all: half of a snapshot is none to be put back
+            durable.remove(folder / DESCRIPTION)
+        for taken in snapshots(update):
+            snapshot.release(taken)
+        durable.remove_tree(folder.parent)
+
+    # -- what is known of them
+
+    def folder(self, update: Update) -> Path:
+        """Where the snapshots of this update lie."""
+        return self.home.backups / "in_flight" / update.id
+
+    def schemas(self) -> dict[str, str]:
+        """Of every one that can be read: a commit does not fail for one that cannot."""
+        found = {}
+        for each in self:
+            with contextlib.suppress(DatabaseError):
+                found[each.name] = each.schema()
+        return found
+
+    def fit(self, release: str, ledger: Ledger) -> bool:
+        """Whether they are as this release knows them."""
+        if ledger.newest_first()[:1] == [release]:
+            return True
+        found = self.schemas()
+        return all(
+            found.get(name) is not None and ledger.schema_at_commit(release, name) == found[name]
+            for name in self.config.database
+        )
+
+    # -- parts
+
+    def _settings(self, name: str) -> Settings:
+        try:
+            return self.config.database[name]
+        except KeyError:
+            raise DatabaseError(f"surefoot.toml does not know the database {name}.") from None
+
+    def _migration(self, update: Update, name: str) -> migrations.Migration | None:
+        code = self.store.folder(update.to or "") / "app" / self.config.app.directory
+        return migrations.detect(code, self._settings(name))
+
+    def _is_pending(self, update: Update, name: str) -> bool:
+        if update.kind == "restore":
+            return self._backup(update.backup)[1].database == name
+        found = self._migration(update, name)
+        return found is not None and migrations.pending(found, self.get(name)) is not False
+
+    def _run_migration(self, update: Update, taken: Snapshot) -> None:
+        found = self._migration(update, taken.name)
+        settings = self._settings(taken.name)
+        if found is None:
+            return
+        self.tell(update, "migrating", f"Migrating database {taken.name}.")
+        folder = self.store.folder(update.to or "")
+        variables = processes.command_environment(folder, self.home, self.config)
+        variables |= snapshot.migration_environment(taken, settings.variable)
+        migrations.run(
+            found,
+            environment=variables,
+            cwd=folder / "app" / self.config.app.directory,
+            timeout_s=settings.timeout_s,
+            pass_fds=snapshot.pass_fds(taken),
+        )
+
+    def _put_rescue(self, update: Update) -> str | None:
+        """Puts the backup back that a person has chosen; returns the database's name."""
+        if update.rescue is None:
+            return None
+        kept, facts = self._backup(update.rescue)
+        backups.verify(kept)
+        for taken in snapshots(update):
+            if taken.name == facts.database and isinstance(taken, snapshot.Pinned):
+                snapshot.release(taken)
+        replaced = self.get(facts.database).put(kept, self.home.backups)
+        also = f" What it replaces is kept in {replaced}." if replaced else ""
+        self.tell(update, "restored", f"Database {facts.database} is backup {kept.name}.{also}")
+        return facts.database
+
+    def _backup(self, name: str | None) -> tuple[backups.Kept, backups.Facts]:
+        kept = backups.get(self.home.backups, name or "")
+        if kept.facts is None:
+            raise DatabaseError(f"The backup {kept.name} cannot be used: {kept.damage}.")
+        return kept, kept.facts
+
+
+def snapshots(update: Update) -> list[Snapshot]:
+    """The records that the update's lock holds."""
+    return [msgspec.convert(record, Snapshot) for record in update.snapshots]

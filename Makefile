@@ -21,7 +21,7 @@ test: setup  ## every test
 simulate: setup  ## every crash and failure at every point, up to three in one update
 	@$(BIN)/python -m tests.simulation
 
-crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer
+crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer, '--jobs 2' for sooner
 	@$(BIN)/python -m tests.crash.sweep $(CRASH)
 
 long-run: setup  ## 500 updates in a row with random faults: half an hour; LONG_RUN=50 for fewer

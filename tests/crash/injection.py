@@ -7,6 +7,7 @@ means the same call in every run; git, whose children do the work, is followed (
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ _STRACE = """eval "strace $(cat "$plan")" {program} '"$@"'"""
 _STRACE_ALL = """\
 exec 4<&0
 eval "strace $(cat "$plan")" {program} '"$@" <&4 4<&- &'
-is_struck() {{ grep -qs 'killed by SIGKILL' "$plans/struck.trace"; }}
+is_struck() {{ grep -qs 'killed by SIGKILL' "$plans/struck.{name}.$number.trace"; }}
 while [ -f "$plans/all" ] && kill -0 "$!" 2>/dev/null && ! is_struck; do sleep 0.005; done
 [ ! -f "$plans/all" ] || ! is_struck || kill -KILL -1
 wait "$!\""""
@@ -105,7 +106,7 @@ class Plans:
 
     def wrap(self, name: str, program: str) -> Path:
         tool = self.tools / name
-        strace = (_STRACE_ALL if name == "git" else _STRACE).format(program=program)
+        strace = (_STRACE_ALL if name == "git" else _STRACE).format(program=program, name=name)
         plans = shlex.quote(str(self.folder))
         tool.write_text(_WRAPPER.format(plans=plans, name=name, program=program, strace=strace))
         tool.chmod(0o755)
@@ -123,9 +124,10 @@ class Plans:
         if instant.dies is Dies.ALL:
             (self.folder / "all").touch()
         effect = f"error={instant.error}" if instant.error else "signal=SIGKILL"
+        trace = self.folder / f"struck.{instant.program}.trace"
         self._write(
             instant.program,
-            f"-o {shlex.quote(str(self.folder / 'struck.trace'))} -e trace={instant.call} "
+            f"-o {shlex.quote(str(trace))} -e trace={instant.call} "
             f"-e inject={instant.call}:{effect}:when={instant.n}",
         )
 
@@ -133,12 +135,9 @@ class Plans:
         follow = "f" if program.startswith("git") else "q"
         (self.folder / f"{program}.plan").write_text(f"-q{follow} {options}")
 
-    @property
-    def has_struck(self) -> bool:
-        if (self.folder / "struck").exists():
-            return True
+    def has_struck(self, program: str) -> bool:
         try:
-            text = (self.folder / "struck.trace").read_text(errors="replace")
+            text = (self.folder / f"struck.{program}.trace").read_text(errors="replace")
         except FileNotFoundError:
             return False
         return "(INJECTED)" in text or "killed by SIGKILL" in text
@@ -187,6 +186,13 @@ def _instants(program: str, text: str) -> list[Instant]:
         if match[2] != "openat" or "O_CREAT" in match[3]:
             found.append(Instant(program, match[2], counts[key], match[3][:220]))
     return found
+
+
+def in_recovery(instant: Instant, seed: str) -> Instant:
+    """A second strike, at the engine that begins to recover from the first."""
+    dice = random.Random(seed)
+    call = dice.choice(["rename", "fsync", "fsync", "unlink", "write", "openat", "mkdir"])
+    return Instant("engine.2", call, dice.randint(1, 25), dies=instant.dies)
 
 
 def variants(instant: Instant) -> list[Instant]:

@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from tests.crash.injection import Instant, variants
+from tests.crash.injection import Instant, in_recovery, variants
 from tests.crash.place import Place, Writer, why_not
 from tests.crash.verdict import Verdict, judge
 
@@ -63,9 +65,12 @@ SCENARIOS = {
 class Case:
     scenario: Scenario
     instant: Instant
+    second: Instant | None = None
+    """Struck at as well, while the first is being recovered from."""
 
     def __str__(self) -> str:
-        return f"[{self.scenario.name}] {self.instant}"
+        second = f", then {self.second}" if self.second else ""
+        return f"[{self.scenario.name}] {self.instant}{second}"
 
 
 def baseline(place: Place, scenario: Scenario) -> list[Case]:
@@ -87,12 +92,25 @@ def run(place: Place, case: Case) -> Verdict:
     """Carries out the update, strikes at the instant, starts again, and looks."""
     place.restore()
     place.configure(migrates=case.scenario.migrates, rehearses=case.scenario.rehearses)
-    place.plans.strike(case.instant)
-    return _carry_out(place, case.scenario)
+    for instant in filter(None, (case.instant, case.second)):
+        place.plans.strike(instant)
+    verdict = _carry_out(place, case.scenario, case.second or case.instant)
+    if verdict.problems:
+        verdict.log = place.log.read_text(errors="replace")
+    return verdict
 
 
-def _carry_out(place: Place, scenario: Scenario) -> Verdict:
+def _carry_out(place: Place, scenario: Scenario, last: Instant | None = None) -> Verdict:
     update = ""
+
+    def struck() -> bool:
+        return last is not None and place.plans.has_struck(last.program)
+
+    def is_healthy_again() -> bool:
+        if not place.is_running:
+            place.start()
+        return place.is_quiet and place.version() is not None
+
     with Writer(place) as writer:
         try:
             place.start()
@@ -100,11 +118,7 @@ def _carry_out(place: Place, scenario: Scenario) -> Verdict:
             update = place.ask_for(scenario.aim)
             place.wait_for(lambda: place.plans.is_begun or not place.is_running, "an engine runs")
             place.wait_for(lambda: not place.is_running or place.is_quiet, "the update has ended")
-            if not place.is_running:
-                place.start()
-            place.wait_for(
-                lambda: place.is_quiet and place.version() is not None, "the app is healthy again"
-            )
+            place.wait_for(is_healthy_again, "the app is healthy again")
             written = len(writer.acknowledged)
             place.wait_for(lambda: len(writer.acknowledged) > written, "new rows are accepted")
             with contextlib.suppress(TimeoutError):  # the verdict says so
@@ -112,12 +126,10 @@ def _carry_out(place: Place, scenario: Scenario) -> Verdict:
             place.wait_for(lambda: _is_tidy(place), "all has settled")
         except TimeoutError as error:
             writer.end()
-            struck = place.plans.has_struck
             problems = [str(error), f"processes: {list(place.processes().values())}"]
-            return Verdict(struck=struck, serves=place.version(), problems=problems)
+            return Verdict(struck=struck(), serves=place.version(), problems=problems)
         writer.end()
-    struck = place.plans.has_struck
-    return judge(place, scenario.aim, update, writer.acknowledged, struck=struck)
+    return judge(place, scenario.aim, update, writer.acknowledged, struck=struck())
 
 
 def _is_tidy(place: Place) -> bool:
@@ -193,10 +205,24 @@ def sample(cases: list[Case], size: int, seed: int) -> list[Case]:
     return [cases[int(start + i * step) % len(cases)] for i in range(size)]
 
 
-def sweep(place: Place, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
-    for case in cases:
-        yield case, run(place, case)
-    place.kill()
+def sweep(places: list[Place], cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
+    """Each in a place of its own, as many at a time as there are places."""
+    free: SimpleQueue[Place] = SimpleQueue()
+    for place in places:
+        free.put(place)
+
+    def carried_out(case: Case) -> tuple[Case, Verdict]:
+        place = free.get()
+        try:
+            return case, run(place, case)
+        finally:
+            free.put(place)
+
+    with ThreadPoolExecutor(len(places)) as workers:
+        for done in as_completed([workers.submit(carried_out, case) for case in cases]):
+            yield done.result()
+    for place in places:
+        place.kill()
 
 
 def main() -> int:
@@ -211,12 +237,16 @@ def main() -> int:
     table = Table()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="surefoot-crash-") as folder:
         for size_mb in sorted({s.size_mb for s in chosen}):
-            place = Place(Path(folder).resolve() / str(size_mb), size_mb=size_mb)
+            places = [
+                Place(Path(folder).resolve() / f"{size_mb}-{job}", size_mb=size_mb)
+                for job in range(options.jobs)
+            ]
             try:
-                cases = [c for s in chosen if s.size_mb == size_mb for c in baseline(place, s)]
-                _swept(place, _chosen(cases, options, seed), table, options.log)
+                cases = [c for s in chosen if s.size_mb == size_mb for c in baseline(places[0], s)]
+                _swept(places, _chosen(cases, options, seed), table, options.log)
             finally:
-                place.kill()
+                for place in places:
+                    place.kill()
     sys.stdout.write(f"{table}\n")
     for violation in table.violations:
         sys.stdout.write(f"VIOLATED: {violation}\n")
@@ -226,23 +256,25 @@ def main() -> int:
 def _chosen(cases: list[Case], options: argparse.Namespace, seed: int) -> list[Case]:
     cases = [c for c in cases if options.kind in c.instant.kind]
     cases = [c for c in cases if not options.without or options.without not in str(c)]
+    if options.twice:
+        cases = [replace(c, second=in_recovery(c.instant, f"{seed} {c}")) for c in cases]
+    part, parts = map(int, options.part.split("/"))
+    cases = cases[part - 1 :: parts]
     size = options.sample or len(cases)
     sys.stdout.write(f"{min(size, len(cases))} of {len(cases)} cases, seed {seed}.\n")
     return sample(cases, size, seed)
 
 
-def _swept(place: Place, cases: list[Case], table: Table, log: str | None) -> None:
+def _swept(places: list[Place], cases: list[Case], table: Table, log: str | None) -> None:
     begin = time.monotonic()
-    for number, (case, verdict) in enumerate(sweep(place, cases), 1):
+    for number, (case, verdict) in enumerate(sweep(places, cases), 1):
         table.count(case, verdict)
         spent_s = time.monotonic() - begin
         if verdict.problems:
             sys.stdout.write(f"VIOLATED: {case}: {'; '.join(verdict.problems)}\n")
         if log is not None:
             with Path(log).open("a") as file:
-                file.write(f"{spent_s:.1f} {case} {verdict}\n")
-                if verdict.problems:
-                    file.write(f"{place.log.read_text(errors='replace')}\n")
+                file.write(f"{spent_s:.1f} {case} {verdict}\n{verdict.log}")
         if number % 20 == 0:
             sys.stdout.write(f"{number} of {len(cases)}, {spent_s:.0f} s\n")
         sys.stdout.flush()
@@ -254,6 +286,11 @@ def _options() -> argparse.Namespace:
         "--sample", type=int, default=0, help="how many cases of each size of database; else all"
     )
     parser.add_argument("--seed", type=int, help="chooses the sample")
+    parser.add_argument("--part", default="1/1", help="2/5 is the second of five parts of all")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument(
+        "--twice", action="store_true", help="strike a second time, in the recovery from the first"
+    )
     parser.add_argument("--only", default="", help="part of a scenario's name")
     parser.add_argument("--kind", default="", help="part of an instant's kind")
     parser.add_argument("--without", default="", help="part of the call, e.g. run/progress")

@@ -66,7 +66,7 @@ def test_whatever_instant_is_struck_the_app_is_whole(
     cases = baseline(place, scenario)
     sys.stdout.write(f"{SIZE} of {len(cases)} cases, SUREFOOT_CRASH_SEED={SEED}\n")
     table = Table()
-    for case, verdict in sweep(place, sample(cases, SIZE, SEED)):
+    for case, verdict in sweep([place], sample(cases, SIZE, SEED)):
         table.count(case, verdict)
     sys.stdout.write(f"{table}\n")
     assert not table.violations, (SEED, table.violations)

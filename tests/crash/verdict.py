@@ -32,6 +32,8 @@ class Verdict:
     lost: int = 0
     """Acknowledged rows that are not there, or are not what they were."""
     problems: list[str] = field(default_factory=list)
+    log: str = field(default="", repr=False)
+    """What was printed, where there are problems."""
 
 
 def judge(place: Place, aim: str, update: str, rows: Mapping[int, str], *, struck: bool) -> Verdict:

@@ -242,7 +242,7 @@ class Place:
 
     def post(self, text: str) -> int:
         status, answer = self.ask("POST", "/api/rows", text)
-        if status != http.HTTPStatus.OK:
+        if status != http.HTTPStatus.OK or answer is None:  # cut off behind its headers
             raise OSError(f"POST was answered with {status}")
         return int(answer["id"])
 

@@ -70,6 +70,18 @@ def test_any_bytes_are_either_a_lock_or_damage(home: Home, noise: bytes, cut: in
     assert update is not None
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@given(st.data())
+def test_a_lock_of_which_one_byte_is_another_is_damage(home: Home, data: st.DataObject) -> None:
+    Lock(home).save(Update(id="x", state=State.MIGRATED, from_="a", to="b", durations={"stop": 1}))
+    whole = home.lock.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != whole[place]))
+    home.lock.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
+    with pytest.raises(DamagedError):
+        Lock(home).read()
+
+
 def test_two_engines_cannot_work_at_once(home: Home) -> None:
     with only_engine(home), pytest.raises(RefusedError), only_engine(home):
         pass

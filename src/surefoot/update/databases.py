@@ -13,6 +13,7 @@ from surefoot.databases import backups, database, migrations, snapshot
 from surefoot.databases.snapshot import Snapshot
 from surefoot.errors import DatabaseError
 from surefoot.releases import processes
+from surefoot.update import lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,7 @@ class Databases:
         pending = [name for name in self.config.database if self._is_pending(update, name)]
         update = msgspec.structs.replace(update, snapshots=records, pending=pending)
         # What a start finds if the lock itself is damaged.
-        durable.write(folder / DESCRIPTION, msgspec.json.encode(update), mode=0o600)
+        lock.write(folder / DESCRIPTION, update)
         return update
 
     def migrate(self, update: Update) -> None:

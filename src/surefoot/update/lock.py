@@ -1,12 +1,14 @@
 """The lock: the journal of the update in flight, in `data/UPDATE_LOCK.json`.
 
 It names the last state that is durably done. It is replaced as a whole, by one rename, and never
-guessed at: one that cannot be read is kept aside.
+guessed at: it ends with a digest of itself, and one that cannot be read, or is not what was
+written, is kept aside.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import time
@@ -101,7 +103,7 @@ class Lock:
     def save(self, update: Update) -> None:
         """Makes this the durable truth."""
         durable.make_folder(self._path.parent)
-        durable.write(self._path, msgspec.json.encode(update), mode=0o600)
+        write(self._path, update)
 
     def forget(self) -> None:
         """Ends the transaction: the lock is gone for good."""
@@ -123,19 +125,36 @@ class Lock:
         return aside
 
 
+def write(path: Path, update: Update) -> None:
+    """Describes an update in a file, durably, as `load` reads it."""
+    durable.write(path, _sealed(msgspec.json.encode(update)), mode=0o600)
+
+
 def load(path: Path) -> Update:
     """The update that a file describes, all of it understood.
 
     Raises FileNotFoundError where there is none, else DamagedError.
     """
-    update = stored.load(path, Update)
+    content = stored.read(path)
+    update = stored.decode(content, Update, name=str(path))
     if update.schema != SCHEMA:
         raise stored.damaged(
             str(path), f"it has schema {update.schema}, and this Surefoot writes {SCHEMA}"
         )
+    if _sealed(content[: -len(_seal(b""))] + b"}") != content:
+        raise stored.damaged(str(path), "it is not what was written: its digest does not fit")
     for record in update.snapshots:
         stored.convert(record, Snapshot, name=str(path))
     return update
+
+
+def _sealed(record: bytes) -> bytes:
+    """The JSON object with the digest of what it was without it."""
+    return record[:-1] + _seal(record)
+
+
+def _seal(record: bytes) -> bytes:
+    return b',"digest":"%s"}' % hashlib.sha256(record).hexdigest().encode()
 
 
 def is_engine_at_work(home: Home) -> bool:

@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: setup demo test simulate crash-test long-run lint lock clean
+.PHONY: setup demo test simulate crash-test fuzz long-run lint power-test picture lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -24,6 +24,10 @@ simulate: setup  ## every crash and failure at every point, up to three in one u
 crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer, '--jobs 2' for sooner
 	@$(BIN)/python -m tests.crash.sweep $(CRASH)
 
+fuzz: setup  ## coverage-guided fuzzing of every file that is read back; FUZZ='--seconds 600' for longer
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/fuzz.txt
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
 long-run: setup  ## 500 updates in a row with random faults: half an hour; LONG_RUN=50 for fewer
 	@SUREFOOT_LONG_RUN=$(or $(LONG_RUN),500) $(BIN)/pytest -q -s tests/system/test_long_run.py
 
@@ -43,6 +47,9 @@ lock: setup  ## resolve our own dependencies again, with hashes
 	@$(BIN)/uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-package surefoot \
 		--custom-compile-command 'make lock' --upgrade --quiet --output-file requirements/dev.txt
+	@$(BIN)/uv pip compile --group fuzz --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command 'make lock' --upgrade --quiet --output-file requirements/fuzz.txt
 
 clean:  ## remove what setup made
 	rm -rf .venv

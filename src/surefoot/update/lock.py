@@ -127,7 +127,7 @@ class Lock:
 
 def write(path: Path, update: Update) -> None:
     """Describes an update in a file, durably, as `load` reads it."""
-    durable.write(path, _sealed(msgspec.json.encode(update)), mode=0o600)
+    durable.write(path, sealed(msgspec.json.encode(update)), mode=0o600)
 
 
 def load(path: Path) -> Update:
@@ -141,14 +141,14 @@ def load(path: Path) -> Update:
         raise stored.damaged(
             str(path), f"it has schema {update.schema}, and this Surefoot writes {SCHEMA}"
         )
-    if _sealed(content[: -len(_seal(b""))] + b"}") != content:
+    if sealed(content[: -len(_seal(b""))] + b"}") != content:
         raise stored.damaged(str(path), "it is not what was written: its digest does not fit")
     for record in update.snapshots:
         stored.convert(record, Snapshot, name=str(path))
     return update
 
 
-def _sealed(record: bytes) -> bytes:
+def sealed(record: bytes) -> bytes:
     """The JSON object with the digest of what it was without it."""
     return record[:-1] + _seal(record)
 

@@ -51,6 +51,8 @@ def _tcp(address: str) -> socket.socket:
     held = socket.socket(family, kind, protocol)
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it; not every server sets it on a socket that it has not made.
+        held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         held.bind(place)
     except OSError:
         held.close()

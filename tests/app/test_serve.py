@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.app.load import under_load
 from tests.app.test_asgi import ask
 
 if TYPE_CHECKING:
@@ -38,17 +37,22 @@ os.execv(command[0], command)
 
 @contextlib.contextmanager
 def running(
-    home: Home, *options: str, held: socket.socket | None = None, module: str = "surefoot.app.serve"
+    home: Home,
+    *options: str,
+    held: socket.socket | None = None,
+    module: str = "surefoot.app.serve",
+    **variables: str,
 ) -> Iterator[subprocess.Popen[str]]:
     """The sample app as a process; killed at the end if it has not ended."""
-    shutil.copy(Path(__file__).with_name("sample.py"), home.root / "sample.py")
+    for name in ("sample.py", "sample_wsgi.py"):
+        shutil.copy(Path(__file__).with_name(name), home.root / name)
     number = str(held.fileno()) if held else "-"
     command = [sys.executable, "-c", SCRIPT, number, sys.executable, "-m", module, *options]
     with (home.root / "log").open("a") as log:
         process = subprocess.Popen(
             command,
             cwd=home.root,
-            env=home.environment(),
+            env=home.environment(**variables),
             pass_fds=[held.fileno()] if held else [],
             stdout=log,
             stderr=log,
@@ -123,36 +127,9 @@ def test_without_held_sockets_uvicorns_options_say_where(home: Home) -> None:
 def test_no_request_is_lost_from_one_process_to_the_next(
     home: Home, held: socket.socket, workers: str
 ) -> None:
-    """Under load and over several restarts, with a new connection for each request."""
-    port, over, answers, failures = port_of(held), threading.Event(), [0], []
     options = ("sample:app", "--no-access-log", "--workers", workers)
-
-    def load() -> None:
-        while not over.is_set():
-            try:
-                assert ask(port, "/pid")[0] == 200
-                answers[0] += 1
-            except (OSError, http.client.HTTPException) as error:
-                failures.append(error)
-
-    threads = [threading.Thread(target=load) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in range(3):
-            before = answers[0]
-            with running(home, *options, held=held) as process:
-                while answers[0] < before + 100:
-                    time.sleep(0.01)
-                process.terminate()
-                assert process.wait(WAIT_S) in {0, -signal.SIGTERM}
-        with running(home, *options, held=held):
-            over.set()
-            for thread in threads:
-                thread.join()
-    finally:
-        over.set()
-    assert failures == []
+    load = under_load(port_of(held), lambda: running(home, *options, held=held))
+    assert (load.failures, set(load.answers)) == ([], {200})
 
 
 def test_a_request_in_progress_is_answered_before_the_end(home: Home, held: socket.socket) -> None:

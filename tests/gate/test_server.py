@@ -1,6 +1,7 @@
 import contextlib
 import http.client
 import json
+import os
 import resource
 import socket
 import threading
@@ -123,6 +124,30 @@ def test_it_can_be_closed_and_opened_again(held: socket.socket) -> None:
         gate.open()
         gate.open()
     assert threading.active_count() < 5
+
+
+def test_what_a_server_has_done_to_the_socket_is_mended(held: socket.socket, gate: Gate) -> None:
+    """As it is after the app has ended: deaf, blocking, and with a short queue."""
+    held.shutdown(socket.SHUT_RDWR)
+    held.setblocking(True)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(held.getsockname(), timeout=20)
+    gate.close()
+    assert not os.get_blocking(held.fileno())
+    assert get(held)[0] == 503
+
+
+def test_the_queue_is_as_long_as_it_was_before_the_app(held: socket.socket) -> None:
+    gate = Gate([held], answer, hold_s=60)
+    gate.close()
+    held.listen(1)  # as the app did
+    gate.close()
+    with contextlib.ExitStack() as clients:
+        for _ in range(200):
+            client = clients.enter_context(socket.socket())
+            client.settimeout(20)
+            client.connect(held.getsockname())
+    gate.open()
 
 
 def test_an_app_that_holds_no_socket_has_no_gate() -> None:

@@ -223,6 +223,20 @@ def test_an_address_that_does_not_exist_is_refused(address: str, tmp_path: Path)
         listening.listen(address, tmp_path)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_small_answers_do_not_wait_on_connections_of_a_held_socket(
+    host: str, tmp_path: Path
+) -> None:
+    with (
+        listening.listen(f"{host}:0", tmp_path) as held,
+        socket.create_connection(held.getsockname()[:2]),
+    ):
+        held.setblocking(True)
+        accepted, _ = held.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_socket_file_is_replaced_only_if_nobody_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,12 +60,16 @@ class Gate:
     _wake: int = field(init=False, default=-1)
 
     def close(self) -> None:
-        """Lets connections wait, and answers them from `hold_s` seconds on."""
+        """Lets connections wait, and answers them from `hold_s` seconds on.
+
+        Called again when the app has ended, it mends what the app has done to the sockets: servers
+        set a backlog of their own, and some leave a socket deaf behind.
+        """
+        for held in self.sockets:
+            held.setblocking(False)  # shared with every process: the next server relies on it too
+            held.listen(BACKLOG)
         if self._thread is not None or not self.sockets:
             return
-        for held in self.sockets:
-            # Servers set a backlog of their own, and some leave the socket deaf behind.
-            held.listen(BACKLOG)
         woken, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._serve, args=(woken,), daemon=True)
         self._thread.start()

@@ -8,6 +8,7 @@ import click
 
 from surefoot.cli.doctor import app, data, host
 from surefoot.cli.doctor.check import Check, Finding, Level, Subject
+from surefoot.cli.doctor.sockets import sockets
 from surefoot.cli.options import with_home, with_json
 from surefoot.cli.output import console, emit
 
@@ -22,6 +23,7 @@ CHECKS = (
     Check("environment", app.environment, needs_config=True),
     Check("kept paths", app.kept_paths, needs_config=True),
     Check("address", host.addresses, needs_config=True),
+    Check("sockets", sockets, needs_config=True),
     Check("database", data.databases, needs_config=True),
     Check("backups", data.backups),
     Check("home", host.writable),

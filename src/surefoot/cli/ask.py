@@ -65,14 +65,20 @@ def update(home: Home, ref: str | None, *, accept_data_changes: bool, **waiting:
 
 @click.command()
 @click.argument("release", required=False)
+@click.option(
+    "--restore-database",
+    is_flag=True,
+    help="Put a backup of that release in place of a database that nothing else brings back.",
+)
 @_with_waiting
-def rollback(home: Home, release: str | None, **waiting: Any) -> int:
+def rollback(home: Home, release: str | None, *, restore_database: bool, **waiting: Any) -> int:
     """Go back to an earlier release.
 
-    To the one before this one, or to RELEASE. The code goes back only where the database still
-    fits it: data is never taken back silently (`surefoot restore --with-release` does it on
-    demand). RELEASE is one of `surefoot releases`, or any tag or commit. The release that is left
-    is not installed again by itself.
+    To the one before this one, or to RELEASE: one of `surefoot releases`, or any tag or commit.
+    The data stays: the code goes back where the database still fits it, or where the app's own
+    downgrade, tried on a copy, loses no row. Else it is said what would be lost, and a backup is
+    put back only with --restore-database. The release that is left is not installed again by
+    itself.
 
     After an update that ended as broken, this tries once more to put everything back.
 
@@ -80,8 +86,9 @@ def rollback(home: Home, release: str | None, **waiting: Any) -> int:
     Examples:
       surefoot rollback --wait
       surefoot rollback v1.3 --wait
+      surefoot rollback v1.3 --restore-database --wait
     """
-    return _ask(home, waiting, kind="rollback", ref=release)
+    return _ask(home, waiting, kind="rollback", ref=release, restore_database=restore_database)
 
 
 @click.command()

@@ -43,6 +43,11 @@ class Change:
         return max((self.rows_before or 0) - (self.rows_after or 0), 0)
 
     @property
+    def is_loss_of_rows(self) -> bool:
+        """Whether fewer rows are left; that a column goes does not count."""
+        return bool(self.rows_before) if self.is_gone else self.rows_lost > 0
+
+    @property
     def is_loss(self) -> bool:
         return self.is_gone or bool(self.columns_gone) or self.rows_lost > 0
 
@@ -54,20 +59,39 @@ class _Table:
     rows: int | None
 
 
-def compare(before: Path, after: Path) -> list[Change]:
+def compare(before: Path, after: Path, *, own: bool = False) -> list[Change]:
     """Every table that a migration has changed, by name; `before` may be absent.
 
-    Nobody writes to either of them. Raises DatabaseError where one cannot be read.
+    Nobody writes to either of them; `own`: nor has anybody `after` open.
+    Raises DatabaseError where one cannot be read.
     """
     if not before.exists() or not after.exists():
         return []
-    with sqlite.explained(after, "cannot be compared"), closing(sqlite.connect(after)) as both:
+    with (
+        sqlite.explained(after, "cannot be compared"),
+        closing(sqlite.connect(after, own=own)) as both,
+    ):
         both.execute("ATTACH ? AS before", (f"file:{quote(str(before))}?mode=ro&immutable=1",))
         old, new = _tables(both, "before"), _tables(both, "main")
         changes = [_change(both, name, old, new) for name in sorted(old)]
         renamed = {change.renamed_to for change in changes if change}
         added = [Change(n, None, new[n].rows) for n in sorted(set(new) - set(old) - renamed)]
     return [change for change in changes if change] + added
+
+
+def differences(path: Path, backup: Path) -> list[str]:
+    """The tables and columns that only one of two databases has. Raises as `compare`."""
+    with sqlite.explained(path, "cannot be compared"), closing(sqlite.connect(path)) as both:
+        both.execute("ATTACH ? AS before", (f"file:{quote(str(backup))}?mode=ro&immutable=1",))
+        now, then = (
+            {
+                f"{name}.{column}"
+                for name, table in _tables(both, place).items()
+                for column in table.columns
+            }
+            for place in ("main", "before")
+        )
+    return sorted(now ^ then)
 
 
 def in_words(change: Change) -> str:

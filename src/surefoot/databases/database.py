@@ -50,6 +50,9 @@ class Database(Protocol):
     def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
         """Backs it up while it is in use, durably and verified."""
 
+    def compare(self, now: Kept, then: Kept) -> list[Change]:
+        """What would be different if the backup `then` took the place of what `now` is one of."""
+
     def put(self, kept: Kept, folder: Path) -> Path | None:
         """Puts a backup in its place, after what stands there was kept in `folder`; returns where.
         The app is stopped."""
@@ -69,6 +72,9 @@ class Copy(Database, Protocol):
 
     def changes(self) -> list[Change]:
         """What is different in it from what it was made from."""
+
+    def differences(self, kept: Kept) -> list[str]:
+        """The tables and columns that only it, or only the backup, has; `table.column`."""
 
 
 def of(name: str, settings: Settings, home: Path) -> Database:
@@ -106,6 +112,9 @@ class SqliteDatabase:
     def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
         return backups.make(folder, self.path, database=self.name, update=update, release=release)
 
+    def compare(self, now: Kept, then: Kept) -> list[Change]:
+        return comparison.compare(now.file, then.file, own=True)
+
     def put(self, kept: Kept, folder: Path) -> Path | None:
         return backups.restore(kept, self.path, folder)
 
@@ -134,3 +143,6 @@ class SqliteCopy(SqliteDatabase):
 
     def changes(self) -> list[Change]:
         return [] if self.origin is None else comparison.compare(self.origin, self.path)
+
+    def differences(self, kept: Kept) -> list[str]:
+        return comparison.differences(self.path, kept.file)

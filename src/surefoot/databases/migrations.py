@@ -1,6 +1,8 @@
 """Finding out what a release wants to do to the database, and doing it.
 
     migration = detect(code, config.database["main"])     None: nothing to do
+    downgrade(code, settings, at, to)                     the way back, by the newer release's code
+    downgrade_by(steps, code)                             the same, once more
     pending(migration, database)                          True, False, or None: cannot be known
     check_reachable(migration, database, release)         refuses a database from the future
     run(migration, environment=..., cwd=..., timeout_s=...)
@@ -22,7 +24,14 @@ from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Literal
 
 from surefoot.databases.processes import KILLED_WITHIN_S, in_session
-from surefoot.databases.revisions import INI, heads, reached, revisions, url_in_alembic_ini
+from surefoot.databases.revisions import (
+    INI,
+    heads,
+    reached,
+    revisions,
+    url_in_alembic_ini,
+    ways_back,
+)
 from surefoot.errors import DatabaseError, MigrationError
 
 if TYPE_CHECKING:
@@ -35,6 +44,8 @@ __all__ = [
     "Migration",
     "check_reachable",
     "detect",
+    "downgrade",
+    "downgrade_by",
     "heads",
     "pending",
     "revisions",
@@ -55,6 +66,10 @@ class Migration:
     command: str
     """For sh."""
     code: Path
+    to: tuple[str, ...] | None = None
+    """The revisions that a downgrade ends at; None for an upgrade, which ends at the heads."""
+    steps: tuple[str, ...] = ()
+    """Of a downgrade, by which it can be made again."""
 
 
 def detect(code: Path, database: Settings) -> Migration | None:
@@ -72,12 +87,39 @@ def detect(code: Path, database: Settings) -> Migration | None:
     return Migration("alembic", f"alembic upgrade {target}", code)
 
 
+def downgrade(code: Path, settings: Settings, at: list[str], to: list[str]) -> Migration:
+    """How the release in `code` takes a database back from the revisions `at` to those in `to`.
+
+    Raises DatabaseError where it has no way.
+    """
+    found = detect(code, settings)
+    if found is None or found.kind != "alembic":
+        raise DatabaseError("There is no downgrade but Alembic's.")
+    known = revisions(code)
+    if strange := sorted({*at, *to} - set(known)):
+        raise DatabaseError(f"The release in use does not know the revision {strange[0]}.")
+    if missing := sorted(set(to) - reached(known, at)):
+        raise DatabaseError(f"The database has never been at the revision {missing[0]}.")
+    return downgrade_by(ways_back(known, at, to), code, to)
+
+
+def downgrade_by(steps: list[str], code: Path, to: list[str] | None = None) -> Migration:
+    """The downgrade whose steps, and perhaps whose end, are known."""
+    command = " && ".join(f"alembic downgrade {step}" for step in steps)
+    end = None if to is None else tuple(sorted(to))
+    return Migration("alembic", command, code, end, tuple(steps))
+
+
 def pending(migration: Migration | None, database: Database) -> bool | None:
     """Whether the migration would do something; None where only running it can tell."""
     if migration is None:
         return False
     if migration.kind != "alembic":
         return None
+    if migration.steps and migration.to is None:
+        return True
+    if migration.to is not None:
+        return sorted(migration.to) != database.revisions()
     try:
         known = revisions(migration.code)
         tips = heads(migration.code)
@@ -148,7 +190,7 @@ def run(
 def _arguments(migration: Migration, environment: dict[str, str]) -> list[str]:
     command = migration.command
     if migration.kind == "alembic" and not shutil.which("alembic", path=environment.get("PATH")):
-        command = f"python -m {command}"
+        command = re.sub(r"(^|&& )alembic ", r"\1python -m alembic ", command)
     return ["/bin/sh", "-c", command]
 
 

@@ -69,6 +69,27 @@ def reached(known: dict[str, Revision], from_: Iterable[str]) -> set[str]:
     return seen
 
 
+def ways_back(known: dict[str, Revision], at: Iterable[str], to: Iterable[str]) -> list[str]:
+    """The targets, one after the other, by which `alembic downgrade` gets from `at` to `to`.
+
+    Each is BRANCH@REVISION: only what leads to that branch is taken back.
+    """
+    kept = reached(known, to)
+    left = reached(known, at) - kept
+    targets = []
+    for child in sorted(left):
+        for before in known[child].before or ("base",):
+            if child in left and (before == "base" or before in kept):
+                targets.append(f"{child}@{before}")
+                left -= _after(known, child)
+    return targets
+
+
+def _after(known: dict[str, Revision], first: str) -> set[str]:
+    """The revision and all that come after it or depend on it."""
+    return {name for name in known if first in reached(known, [name])}
+
+
 def url_in_alembic_ini(code: Path) -> str | None:
     """The `sqlalchemy.url` of alembic.ini; None where there is none, or only the template's."""
     url = _settings(code).get("sqlalchemy.url", "").strip()

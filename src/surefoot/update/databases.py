@@ -79,8 +79,8 @@ class Databases:
         for taken in snapshots(update):
             if taken.name not in update.pending:
                 continue
-            if update.kind == "restore":
-                self.get(taken.name).put(self._backup(update.backup)[0], self.home.backups)
+            if backup := self._replacement(update, taken.name):
+                self.get(taken.name).put(self._backup(backup)[0], self.home.backups)
             else:
                 self._run_migration(update, taken)
         for taken in snapshots(update):
@@ -126,6 +126,15 @@ class Databases:
 
     # -- what is known of them
 
+    def code(self, release: str) -> Path:
+        """Where the commands of a release are run."""
+        return self.store.folder(release) / "app" / self.config.app.directory
+
+    def migrating(self, update: Update) -> Path:
+        """The folder of the release whose code migrates: the way back is known to the newer one."""
+        is_back = update.kind == "rollback"
+        return self.store.folder((update.from_ if is_back else update.to) or "")
+
     def folder(self, update: Update) -> Path:
         """Where the snapshots of this update lie."""
         return self.home.backups / "in_flight" / update.id
@@ -157,13 +166,23 @@ class Databases:
             raise DatabaseError(f"surefoot.toml does not know the database {name}.") from None
 
     def _migration(self, update: Update, name: str) -> migrations.Migration | None:
-        code = self.store.folder(update.to or "") / "app" / self.config.app.directory
-        return migrations.detect(code, self._settings(name))
+        if update.kind == "rollback":
+            steps = update.downgrades.get(name)
+            code = self.code(update.from_ or "")
+            return migrations.downgrade_by(steps, code) if steps else None
+        return migrations.detect(self.code(update.to or ""), self._settings(name))
+
+    def _replacement(self, update: Update, name: str) -> str | None:
+        """The backup that takes the place of this database."""
+        if update.kind == "restore":
+            facts = self._backup(update.backup)[1]
+            return update.backup if facts.database == name else None
+        return update.restores.get(name)
 
     def _is_pending(self, update: Update, name: str) -> bool:
-        if update.kind == "restore":
-            return self._backup(update.backup)[1].database == name
-        found = self._migration(update, name)
+        if self._replacement(update, name):
+            return True
+        found = self._migration(update, name) if update.kind != "restore" else None
         return found is not None and migrations.pending(found, self.get(name)) is not False
 
     def _run_migration(self, update: Update, taken: Snapshot) -> None:
@@ -172,7 +191,7 @@ class Databases:
         if found is None:
             return
         self.tell(update, "migrating", f"Migrating database {taken.name}.")
-        folder = self.store.folder(update.to or "")
+        folder = self.migrating(update)
         variables = processes.command_environment(folder, self.home, self.config)
         variables |= snapshot.migration_environment(taken, settings.variable)
         migrations.run(

@@ -362,7 +362,7 @@ class Engine:
         return EXIT_CODES[update.state]
 
     def _watch(self, update: Update) -> ExitCode:
-        """Past the commit: a release that fails now goes back where the schema allows it."""
+        """Past the commit: a release that fails now goes back where the data can stay."""
         verdict = self.host.watch(lambda: requests.waiting(self.home) is not None)
         if verdict.standing is Standing.UNHEALTHY:
             return self._go_back(verdict.reason)

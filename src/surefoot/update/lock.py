@@ -63,6 +63,12 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     attempts: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=dict)
     accept_data_changes: bool = False
     """A person has agreed to what the migration does to the data."""
+    restore_database: bool = False
+    """A person has agreed that a rollback puts a backup in place of a database."""
+    downgrades: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    """By database: the steps of the app's own downgrade, which was tried on a copy (`rollback`)."""
+    restores: dict[str, str] = msgspec.field(default_factory=dict)
+    """By database: the backup that takes its place (`rollback`)."""
     rehearsed: bool = False
     """Whether the whole app was found healthy on a copy of the databases."""
     pending: list[str] = msgspec.field(default_factory=list)

@@ -94,6 +94,51 @@ class Rehearsal:
         finally:
             clean(self.home)
 
+    def go_back(
+        self, downgrades: dict[str, Migration], known: dict[str, Kept]
+    ) -> tuple[Update, dict[str, str]]:
+        """Tries the app's own downgrades, by the code of the release that is left; what is gone
+        back to then runs on the same copies. `known`: backups that have the schema it needs.
+
+        Returns the update with the downgrades that lose no row, and why the others are not taken.
+        Raises StageError where the release does not work after them.
+        """
+        refused: dict[str, str] = {}
+        try:
+            for name, migration in downgrades.items():
+                try:
+                    self._downgrade(name, migration, known.get(name))
+                except _SkippedError as error:
+                    refused[name] = f"its downgrade cannot be tried on a copy: {error}."
+                except StageError as error:
+                    refused[name] = error.message
+            rehearsed = False
+            if not refused and self.config.update.rehearse_s > 0:
+                skipped = self._skipped(lambda: self._try(""), f"Release {self.update.to}")
+                rehearsed = not skipped and len(self.config.app.commands()) == 1
+        finally:
+            clean(self.home)
+        taken = {n: list(m.steps) for n, m in downgrades.items() if n not in refused}
+        return msgspec.structs.replace(self.update, downgrades=taken, rehearsed=rehearsed), refused
+
+    def _downgrade(self, name: str, migration: Migration, known: Kept | None) -> None:
+        if not self.config.database[name].variable:
+            raise _SkippedError("no variable tells it where to go ([database] variable)")
+        self._check_told([name], migration.code)
+        self._copy()
+        self.tell("rehearsing", f"Rehearsing the downgrade of database {name} on a copy.")
+        self._check_heeds(name, migration)
+        before = self._schema(name)
+        took_s = self._migrate_copy(name, migration)
+        self._check_real(name, before)
+        changes = self._copies[name].changes()
+        lost = [comparison.in_words(change) for change in changes if change.is_loss_of_rows]
+        if lost:
+            raise StageError(f"its downgrade loses data: {'; '.join(lost)}.")
+        if known is not None and (other := self._copies[name].differences(known)):
+            raise StageError(f"its downgrade does not bring the schema back: {', '.join(other)}.")
+        self._tell_migrated(name, took_s, changes, what="downgrade")
+
     @property
     def _own(self) -> Path:
         return _folder(self.home) / self.update.id
@@ -131,7 +176,7 @@ class Rehearsal:
         if blind := [name for name in pending if not self.config.database[name].variable]:
             names = " and ".join(blind)
             raise _SkippedError(f"no variable tells it where {names} is ([database] variable)")
-        self._check_told(list(pending))
+        self._check_told(list(pending), self._code())
         self._copy()
         found: dict[str, list[Change]] = {}
         duration_s = 0.0
@@ -154,7 +199,7 @@ class Rehearsal:
             migrations.run(
                 migration,
                 environment=self._migration_environment(self._copies),
-                cwd=self._code(),
+                cwd=migration.code,
                 timeout_s=self.config.database[name].timeout_s,
             )
         except MigrationError as error:
@@ -171,11 +216,11 @@ class Rehearsal:
             )
         return took_s
 
-    def _check_told(self, names: list[str]) -> None:
+    def _check_told(self, names: list[str], code: Path) -> None:
         """Code that never mentions the variable cannot heed it: nothing of it is run."""
         for name in names:
             variable = self.config.database[name].variable
-            if variable and not _mentions(self._code(), variable):
+            if variable and not _mentions(code, variable):
                 raise _SkippedError(f"nothing in the release mentions {variable}")
 
     def _check_heeds(self, name: str, migration: Migration) -> None:
@@ -190,7 +235,7 @@ class Rehearsal:
             migrations.run(
                 Migration("alembic", "alembic current", migration.code),
                 environment=self._migration_environment({**self._copies, name: place}),
-                cwd=self._code(),
+                cwd=migration.code,
                 timeout_s=PROBE_TIMEOUT_S,
             )
         except MigrationError as error:
@@ -216,11 +261,13 @@ class Rehearsal:
                 "[update].",
             )
 
-    def _tell_migrated(self, name: str, took_s: float, changes: list[Change]) -> None:
+    def _tell_migrated(
+        self, name: str, took_s: float, changes: list[Change], *, what: str = "migration"
+    ) -> None:
         lost = [comparison.in_words(change) for change in changes if change.is_loss]
         self.tell(
-            "migration_rehearsed",
-            f"The migration of database {name} took {took_s:.1f} s on a copy; "
+            f"{what}_rehearsed",
+            f"The {what} of database {name} took {took_s:.1f} s on a copy; "
             f"{'; '.join(lost) or 'nothing is lost'}.",
             database=name,
             duration_s=round(took_s, 3),
@@ -270,7 +317,7 @@ class Rehearsal:
             raise _SkippedError("its migration was not rehearsed")
         if reason := private_run.why_not(self.config):
             raise _SkippedError(reason)
-        self._check_told(list(self.config.database))
+        self._check_told(list(self.config.database), self._code())
         self._copy()
         with private_run.place(self.config) as place:
             self.tell("rehearsing", f"Release {self.update.to} is tried at {place.address}.")
@@ -332,7 +379,9 @@ class Rehearsal:
         }
 
     def _migration_environment(self, places: Mapping[str, Database]) -> dict[str, str]:
-        variables = processes.command_environment(self.release, self.home, self.config)
+        is_back = self.update.kind == "rollback"
+        folder = self.databases.migrating(self.update) if is_back else self.release
+        variables = processes.command_environment(folder, self.home, self.config)
         return variables | self._urls(places) | {MARK: str(self._own), MARKER: "1"}
 
     # -- names

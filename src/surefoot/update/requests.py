@@ -31,6 +31,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     backup: str | None = None
     accept_data_changes: bool = False
     """Go on although the migration loses rows, tables or columns."""
+    restore_database: bool = False
+    """Put a backup in place of a database that nothing else brings back to the release."""
 
     def begin(self) -> Update:
         return Update(
@@ -40,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             ref=self.ref,
             backup=self.backup,
             accept_data_changes=self.accept_data_changes,
+            restore_database=self.restore_database,
         )
 
 

@@ -16,6 +16,7 @@ from surefoot.releases import build, environment, processes
 from surefoot.releases.git import Candidate, GitSource
 from surefoot.releases.store import Release
 from surefoot.update import rehearsal
+from surefoot.update.going_back import GoingBack
 from surefoot.update.lock import Update
 from surefoot.update.rehearsal import Rehearsal
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from surefoot.config import Config
     from surefoot.databases.backups import Kept
-    from surefoot.databases.database import Database
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
@@ -56,19 +56,26 @@ class Staging:
         database; returns the update with what was learned."""
         rehearsal.clean(self.home)
         self._check_room()
-        if update.kind != "restore":
-            release = (
-                self._whole(update) or self._with_new_environment(update) or self._make(update)
-            )
-            self._check_schema(update, release)
+        release = self._ready(update) if update.kind != "restore" else None
+        if release is not None and update.kind == "update":
+            self._check_schema(release)
         made = self._back_up(update)
-        # What is gone back to has served before, and at a first start nobody is interrupted.
-        if update.kind != "update" or update.from_ is None:
+        if release is None:
             return update
-        folder = self.store.folder(update.to or "")
+        if update.kind == "rollback":
+            return GoingBack(
+                self.home, self.config, update, release, self.databases, self.ledger, self.tell
+            ).decide(made)
+        if update.from_ is None:  # nobody is interrupted
+            return update
+        folder = self.store.folder(release.id)
         return Rehearsal(
             self.home, self.config, update, folder, self.databases, made, self.tell
         ).run()
+
+    def _ready(self, update: Update) -> Release:
+        """The release, whole on the disk."""
+        return self._whole(update) or self._with_new_environment(update) or self._make(update)
 
     def _whole(self, update: Update) -> Release | None:
         """The release, if it is on disk with its environment; its process scripts made anew."""
@@ -178,32 +185,13 @@ class Staging:
                 variables[variable] = database.nothing(folder).url
         return variables
 
-    def _check_schema(self, update: Update, release: Release) -> None:
+    def _check_schema(self, release: Release) -> None:
         """Refuses a release that cannot work on the database as it is."""
         for database in self.databases:
-            code = self.store.folder(release.id) / "app" / self.config.app.directory
+            code = self.databases.code(release.id)
             found = migrations.detect(code, self.config.database[database.name])
-            if found is None or not database.exists():
-                continue
-            if update.kind == "rollback":
-                self._check_same_schema(database, release)
-            else:
+            if found is not None and database.exists():
                 migrations.check_reachable(found, database, release.id)
-
-    def _check_same_schema(self, database: Database, release: Release) -> None:
-        """Code goes back alone only where the database is as that code left it."""
-        known = self.ledger.schema_at_commit(release.id, database.name)
-        if known is not None and known == database.schema():
-            return
-        heads = release.migrations.get(database.name)
-        if heads is not None and sorted(heads) == sorted(database.revisions()):
-            return
-        raise StageError(
-            f"The database {database.name} has been migrated since release {release.id}, and "
-            "data is never taken back silently. Nothing was changed.",
-            next_step="Put a backup back together with its release: "
-            "`surefoot restore BACKUP --with-release` (`surefoot backups` lists them).",
-        )
 
     def _back_up(self, update: Update) -> dict[str, Kept]:
         """The backup of each database that is there."""

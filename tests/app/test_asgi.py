@@ -13,7 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
-from surefoot.app.asgi import MaintenanceMiddleware
+from surefoot.app.asgi import LOOK_EVERY_S, MaintenanceMiddleware
+from surefoot.app.maintenance import Maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +98,41 @@ def test_whoever_waits_is_sent_away_at_once_when_the_release_goes_back(home: Hom
     home.write_lock("probation")
     status, _ = ask_and_then(create_app(hold_s=60), lambda: home.write_lock("rolling_back"))
     assert status == 503
+
+
+def test_a_crowd_that_waits_is_watched_for_by_one(home: Home) -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send("served")
+
+    class Counting(Maintenance):
+        looks = 0
+
+        def look_again(self) -> None:
+            Counting.looks += 1
+            super().look_again()
+
+    async def ask_all(crowd: int) -> None:
+        middleware = MaintenanceMiddleware(app, hold_s=60)
+        middleware.maintenance = Counting(api_prefixes=("/api",), static_prefixes=())
+        scope = {"type": "http", "path": "/api/notes", "headers": []}
+        answers: list[str] = []
+
+        async def send(message: str) -> None:
+            answers.append(message)
+
+        waiting = [asyncio.create_task(middleware(scope, None, send)) for _ in range(crowd)]  # type: ignore[arg-type]
+        while Counting.looks < crowd + 10:
+            await asyncio.sleep(0.01)
+        home.lock.unlink()
+        await asyncio.gather(*waiting)
+        assert answers == ["served"] * crowd
+
+    home.write_lock("probation")
+    began_s = time.monotonic()
+    asyncio.run(ask_all(500))
+    rounds = (time.monotonic() - began_s) / LOOK_EVERY_S + 1
+    # Each looks when it comes and when it goes.
+    assert Counting.looks <= 500 * 2 + rounds
 
 
 def test_nobody_waits_while_a_release_goes_back(home: Home) -> None:

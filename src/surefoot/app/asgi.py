@@ -5,12 +5,12 @@ app.add_middleware(MaintenanceMiddleware)   # last, so that it runs first
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from surefoot.app.maintenance import API_PREFIXES, STATIC_PREFIXES, TOKEN_HEADER, Maintenance
 
 if TYPE_CHECKING:
+    from asyncio import Task
     from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
     from surefoot.app.maintenance import Answer
@@ -48,6 +48,7 @@ class MaintenanceMiddleware:
         self.app = app
         self.hold_s = hold_s
         self.maintenance = Maintenance(api_prefixes=api_prefixes, static_prefixes=static_prefixes)
+        self._watching: Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self.maintenance.is_closed and scope["type"] in {"http", "websocket"}:
@@ -65,11 +66,26 @@ class MaintenanceMiddleware:
             return answer
         import asyncio  # loaded anyway, where an ASGI server runs
 
-        end_s = time.monotonic() + self.hold_s
-        while answer is not None and self.maintenance.is_judged and time.monotonic() < end_s:
+        await asyncio.wait([self._verdict()], timeout=self.hold_s)
+        return self.maintenance.turn_away(*asked)
+
+    def _verdict(self) -> Task[None]:
+        """Ends when the release is judged no longer. One watches for all who wait: were each to
+        look for itself, a thousand of them would leave no time to answer the prober."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        found = self._watching
+        if found is None or found.done() or found.get_loop() is not loop:
+            found = self._watching = loop.create_task(self._watch())
+        return found
+
+    async def _watch(self) -> None:
+        import asyncio
+
+        while self.maintenance.is_judged:
             await asyncio.sleep(LOOK_EVERY_S)
-            answer = self.maintenance.turn_away(*asked)
-        return answer
+            self.maintenance.look_again()
 
 
 async def _send(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,7 +69,7 @@ class Maintenance:
 
     def turn_away(self, path: str, token: str, accept_language: str) -> Answer | None:
         """The answer for a request that must wait; None for one that may pass."""
-        self._look_again()
+        self.look_again()
         if not self.is_closed or self._lock is None or self._is_prober(token):
             return None
         if _is_under(path, self.static_prefixes):
@@ -86,7 +86,8 @@ class Maintenance:
             return
         self.is_closed = self._lock is not None and self._lock.is_closed
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Takes in what has become of the lock."""
         identity = self._identify()
         if identity is not None and identity == self._identity:
             return

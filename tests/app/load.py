@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+CLIENTS = 6
+RESTARTS = 3
 PATIENCE_S = 60
 
 Start = Callable[[], contextlib.AbstractContextManager[subprocess.Popen[str]]]
@@ -46,14 +48,14 @@ class Load:
             time.sleep(0.01)
 
 
-def under_load(port: int, start: Start, *, path: str = "/pid", clients: int = 6) -> Load:
-    """Three restarts on a socket that is held, with all the requests that were made meanwhile."""
+def under_load(port: int, start: Start, *, path: str = "/pid") -> Load:
+    """RESTARTS on a socket that is held, with all the requests that were made meanwhile."""
     load = Load(port, path)
-    threads = [threading.Thread(target=load.ask) for _ in range(clients)]
+    threads = [threading.Thread(target=load.ask) for _ in range(CLIENTS)]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(3):
+        for _ in range(RESTARTS):
             with start() as process:
                 load.wait_for(100)
                 process.terminate()

@@ -30,11 +30,8 @@ def gunicorn(
     return running(home, *command, held=held, module="gunicorn", **variables)
 
 
-@pytest.mark.parametrize("options", [("-w", "2"), ("-w", "2", *THREADS)], ids=["sync", "gthread"])
-def test_no_request_is_lost_from_one_process_to_the_next(
-    home: Home, held: socket.socket, options: tuple[str, ...]
-) -> None:
-    load = under_load(port_of(held), lambda: gunicorn(home, held, *options))
+def test_no_request_is_lost_by_threads(home: Home, held: socket.socket) -> None:
+    load = under_load(port_of(held), lambda: gunicorn(home, held, "-w", "2", *THREADS))
     assert (load.failures, set(load.answers)) == ([], {200})
 
 

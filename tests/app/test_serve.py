@@ -35,22 +35,28 @@ os.execv(command[0], command)
 """
 
 
-@contextlib.contextmanager
 def running(
     home: Home,
     *options: str,
     held: socket.socket | None = None,
     module: str = "surefoot.app.serve",
     **variables: str,
+) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """The sample app, served by a module of Python's."""
+    return started(home, [sys.executable, "-m", module, *options], held, **variables)
+
+
+@contextlib.contextmanager
+def started(
+    home: Home, command: list[str], held: socket.socket | None, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The sample app as a process; killed at the end if it has not ended."""
-    for name in ("sample.py", "sample_wsgi.py"):
+    for name in ("sample.py", "sample_asgi.py", "sample_wsgi.py"):
         shutil.copy(Path(__file__).with_name(name), home.root / name)
     number = str(held.fileno()) if held else "-"
-    command = [sys.executable, "-c", SCRIPT, number, sys.executable, "-m", module, *options]
     with (home.root / "log").open("a") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-c", SCRIPT, number, *command],
             cwd=home.root,
             env=home.environment(**variables),
             pass_fds=[held.fileno()] if held else [],
@@ -123,11 +129,8 @@ def test_without_held_sockets_uvicorns_options_say_where(home: Home) -> None:
         assert (status, headers["X-Place"], body) == (200, "here", str(process.pid).encode())
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_no_request_is_lost_from_one_process_to_the_next(
-    home: Home, held: socket.socket, workers: str
-) -> None:
-    options = ("sample:app", "--no-access-log", "--workers", workers)
+def test_no_request_is_lost_from_one_process_to_the_next(home: Home, held: socket.socket) -> None:
+    options = ("sample_asgi:app", "--no-access-log")
     load = under_load(port_of(held), lambda: running(home, *options, held=held))
     assert (load.failures, set(load.answers)) == ([], {200})
 

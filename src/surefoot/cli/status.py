@@ -135,13 +135,11 @@ def _last(home: Home, problems: list[str]) -> dict[str, Any] | None:
     from surefoot.update.history import FINAL, History
 
     ended = FINAL - {"up_to_date", "refused"}
-    last = None
     try:
-        for event in History(home).read():
-            if event.event in ended:
-                last = event
+        last = next((event for event in History(home).newest() if event.event in ended), None)
     except SurefootError as error:
         problems.append(str(error))
+        return None
     if last is None:
         return None
     facts = last.facts

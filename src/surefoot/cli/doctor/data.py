@@ -105,4 +105,6 @@ def backups(subject: Subject) -> Iterator[Finding]:
 
 
 def _has_updated(home: Home) -> bool:
-    return home.history.exists() and b'"backed_up"' in home.history.read_bytes()
+    from surefoot.update.history import History
+
+    return any(event.event == "backed_up" for event in History(home).newest())

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from surefoot.cli.doctor.check import Finding, Subject, ok, problem, warning
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _SCARCE_BYTES = 1_000_000_000
 _TOO_LITTLE_BYTES = 200_000_000
 _SCARCE_FILES = 20_000
+_LOOKED_AT = 1000
+"""Events of the history that are asked for their time."""
 _BUILT = datetime(2025, 1, 1, tzinfo=UTC)
 """No clock that is right shows an earlier time."""
 
@@ -122,7 +125,8 @@ def clock(subject: Subject) -> Iterator[Finding]:
     from surefoot.update.history import History
 
     now = datetime.now(UTC)
-    newest = max((event.at for event in History(subject.home).read()), default=_BUILT)
+    last = islice(History(subject.home).newest(), _LOOKED_AT)
+    newest = max((event.at for event in last), default=_BUILT)
     if now < max(newest - timedelta(minutes=1), _BUILT):
         yield warning(
             f"It shows {moment(now)}, which is before {moment(newest)}, when something was "

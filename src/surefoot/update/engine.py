@@ -6,6 +6,7 @@ commit. It is the only writer of the lock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from surefoot.errors import DamagedError, ExitCode, RefusedError, StageError, Su
 from surefoot.health.judge import Standing
 from surefoot.releases.git import GitSource
 from surefoot.update import machine, requests
+from surefoot.update.causes import Cause, cause_of
 from surefoot.update.history import FINAL, History
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
@@ -81,9 +83,7 @@ class Engine:
     def _unanswered(self) -> Request | None:
         """The request that waits. A power cut can bring one back that has long been answered."""
         request = requests.waiting(self.home)
-        if request is not None and any(
-            e.update == request.id and e.event in FINAL for e in self.host.history.read()
-        ):
+        if request is not None and self.host.history.has_ended(request.id):
             requests.withdraw(self.home, request)
             return None
         return request
@@ -142,9 +142,12 @@ class Engine:
             commits = self.host.ledger().commits
             current = self.host.store.current_id()
             recent = [c for c in commits if datetime.now(UTC) - c.at < SOON]
+            text = f"Release {current} crashes again and again."
+            with contextlib.suppress(OSError):  # going back does not hang on being told
+                self.host.history.append(new_id(), "crashing", text, release=current)
             if not recent or recent[-1].release != current or self.host.lock.read() is not None:
                 return ExitCode.OK
-            return self._go_back(f"Release {current} crashes again and again.")
+            return self._go_back(text, Cause.CRASHES)
 
     def _take_up(self, request: Request) -> ExitCode:
         try:
@@ -155,13 +158,14 @@ class Engine:
             update,
             "requested",
             f"{update.kind.capitalize()}: {update.from_ or 'nothing'} to {update.to}.",
-            **{"from": update.from_, "to": update.to, "ref": update.ref, "kind": update.kind},
+            **_asked(update),
         )
         requests.withdraw(self.home, request)
         return self._carry(update)
 
     def _answer(self, request: Request, error: SurefootError | OSError) -> ExitCode:
-        event, code, output = "abandoned", ExitCode.ABANDONED, getattr(error, "output", "")
+        event, code = "abandoned", ExitCode.ABANDONED
+        reason, output = str(error), getattr(error, "output", "")
         if isinstance(error, SurefootError):
             code = error.exit_code
         if isinstance(error, _AnsweredError):
@@ -169,9 +173,17 @@ class Engine:
         elif isinstance(error, RefusedError):
             event = "refused"
         try:
-            if request.origin != "schedule" or event == "abandoned":
+            if event == "abandoned":
+                facts = {"kind": request.kind, "origin": request.origin, "output": output}
+                facts["cause"] = cause_of(State.REQUESTED, error)
                 self.host.history.append(
-                    request.id, event, str(error), lasting=True, reason=str(error), output=output
+                    request.id, event, reason, lasting=True, reason=reason, **facts
+                )
+            elif request.origin == "schedule":
+                self.host.history.append(request.id, "checked", reason, outcome=event)
+            else:
+                self.host.history.append(
+                    request.id, event, reason, lasting=True, reason=reason, output=output
                 )
         finally:
             requests.withdraw(self.home, request)
@@ -331,19 +343,21 @@ class Engine:
         self.host.history.append(identity, "lock_damaged", why, lasting=True)
         if update is None:
             why = f"Its lock was damaged before the app was touched: {why}"
-            self.host.history.append_once(identity, "abandoned", why, reason=why)
+            self.host.history.append_once(
+                identity, "abandoned", why, reason=why, cause=Cause.LOCK_DAMAGED
+            )
         self.host.lock.keep_aside(update)
         return update
 
     def _in_flight_by_history(self) -> str | None:
         """The last update that was begun and has not ended."""
-        begun = None
-        for event in self.host.history.read():
+        ended = set()
+        for event in self.host.history.newest():
             if event.event == "requested":
-                begun = event.update
-            elif event.event in FINAL and event.update == begun:
-                begun = None
-        return begun
+                return None if event.update in ended else event.update
+            if event.event in FINAL:
+                ended.add(event.update)
+        return None
 
     def _carry(self, update: Update) -> ExitCode:
         update = machine.carry(update, self.host)
@@ -355,7 +369,9 @@ class Engine:
                 "not started, to protect its data. Mend the cause, then `surefoot rollback`; "
                 "where the snapshot is lost, `surefoot restore BACKUP`.",
                 reason=update.reason,
+                cause=update.cause or Cause.INTERRUPTED,
                 output=update.output,
+                **_asked(update),
             )
         if update.state is State.COMMITTED and update.kind == "update":
             return self._watch(update)
@@ -365,11 +381,11 @@ class Engine:
         """Past the commit: a release that fails now goes back where the data can stay."""
         verdict = self.host.watch(lambda: requests.waiting(self.home) is not None)
         if verdict.standing is Standing.UNHEALTHY:
-            return self._go_back(verdict.reason)
+            return self._go_back(verdict.reason, Cause.UNHEALTHY)
         request = requests.waiting(self.home)
         return self._take_up(request) if request else EXIT_CODES[update.state]
 
-    def _go_back(self, reason: str) -> ExitCode:
+    def _go_back(self, reason: str, cause: Cause) -> ExitCode:
         previous = self.host.ledger().previous()
         identity = new_id()
         if previous is None:
@@ -379,12 +395,19 @@ class Engine:
             return ExitCode.FAILED
         request = Request(id=identity, kind="rollback", origin="watch", ref=previous)
         try:
-            update = msgspec.structs.replace(self._begin(request), reason=reason)
+            update = msgspec.structs.replace(self._begin(request), reason=reason, cause=cause)
         except SurefootError as error:
             return self._answer(request, error)
         self.host.save(update)
-        self.host.tell(update, "requested", f"Going back to release {previous}: {reason}")
+        text = f"Going back to release {previous}: {reason}"
+        self.host.tell(update, "requested", text, **_asked(update))
         return self._carry(update)
+
+
+def _asked(update: Update) -> dict[str, str | None]:
+    """What the history says of an update when it begins."""
+    asked = {"from": update.from_, "to": update.to, "ref": update.ref}
+    return {**asked, "kind": update.kind, "origin": update.origin}
 
 
 def answer_unconfigured(home: Home, error: SurefootError) -> None:

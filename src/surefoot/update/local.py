@@ -25,6 +25,7 @@ from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
 from surefoot.update import rehearsal, remembered
+from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
@@ -278,10 +279,7 @@ class LocalHost:
 
     def _unknown(self, name: str, why: str) -> Update:
         """All that is known is that something may be half way: nothing must be started."""
-        begun = {}
-        for event in self.history.read():
-            if event.update == name and event.event == "requested":
-                begun = event.facts
+        begun = next((e.facts for e in self.history.of(name) if e.event == "requested"), {})
         return Update(
             id=name,
             state=State.BROKEN,
@@ -362,10 +360,18 @@ def _facts(update: Update) -> dict[str, Any]:
         "to": update.to,
         "ref": update.ref,
         "reason": update.reason,
+        "cause": _cause(update),
         "output": update.output,
         "healthy": update.healthy,
         "durations": update.durations,
     }
+
+
+def _cause(update: Update) -> str | None:
+    if update.cause or update.state is State.COMMITTED:
+        by_hand = update.kind == "rollback" and not update.cause
+        return Cause.BY_HAND if by_hand else update.cause or None
+    return Cause.INTERRUPTED  # no step has failed, but one was begun too often
 
 
 def _told(update: Update) -> str:

@@ -58,6 +58,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """Lets the prober, and nobody else, past the gate."""
     reason: str = ""
     """Why it did not come to a commit."""
+    cause: str = ""
+    """The same from the closed list of `causes`."""
     output: str = ""
     """The end of what the failed command printed."""
     attempts: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = msgspec.field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot.errors import SurefootError
+from surefoot.update.causes import cause_of
 from surefoot.update.states import CLOSED, ENDED, RULES, State, is_spent, may_follow
 
 if TYPE_CHECKING:
@@ -81,5 +82,8 @@ def _failed(update: Update, error: SurefootError | OSError) -> Update:
         message = update.reason if told else f"{update.reason} Then: {message}"
     output = getattr(error, "output", "") or update.output
     return msgspec.structs.replace(
-        update, reason=message or type(error).__name__, output=output[-OUTPUT_LIMIT:]
+        update,
+        reason=message or type(error).__name__,
+        cause=update.cause or cause_of(update.state, error),
+        output=output[-OUTPUT_LIMIT:],
     )

@@ -12,7 +12,6 @@ from tests.cli.conftest import install
 
 from surefoot.databases import backups
 from surefoot.releases.ledger import Ledger
-from surefoot.update.history import History
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Commands
@@ -79,21 +78,3 @@ def test_verifying_finds_what_a_look_does_not(run: Commands, backup: str) -> Non
 
     assert (looked.code, verified.code) == (0, 1)
     assert "is damaged" in verified.json[0]["damage"]
-
-
-def test_the_history_can_be_narrowed_by_update_event_and_number(run: Commands) -> None:
-    history = History(run.home)
-    for update in ("u1", "u2"):
-        for event in ("requested", "staged", "committed"):
-            history.append(update, event, f"{event} in a\nsentence", to="b")
-
-    def events(*options: str) -> list[tuple[str, str]]:
-        found = run("history", "--json", *options).json
-        return [(e["update"], e["event"]) for e in found]
-
-    assert len(events()) == 6
-    assert events("--update", "u2", "--limit", "1") == [("u2", "committed")]
-    assert events("--event", "staged") == [("u1", "staged"), ("u2", "staged")]
-    lines = run("history", "--limit", "2").out.splitlines()
-    assert len(lines) == 3
-    assert lines[-1].endswith("committed in a sentence")

@@ -1,8 +1,7 @@
-"""`surefoot releases`, `backups` and `history`: what there is, and what was."""
+"""`surefoot releases` and `backups`: what there is."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,6 @@ from surefoot.cli.output import ago, busy, emit, moment, note, size, table
 if TYPE_CHECKING:
     from surefoot.databases.backups import Kept
     from surefoot.home import Home
-    from surefoot.update.history import Event
 
 
 @click.command()
@@ -148,41 +146,3 @@ def _show_backups(found: list[dict[str, Any]], *, verified: bool) -> None:
             for b in found
         ],
     )
-
-
-@click.command()
-@click.option("--update", "update_id", metavar="ID", help="Only of this update.")
-@click.option("--event", "name", metavar="EVENT", help="Only of this kind, such as rolled_back.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The last so many."
-)
-@with_home
-@with_json
-def history(
-    home: Home, update_id: str | None, name: str | None, limit: int, *, as_json: bool
-) -> None:
-    """Show what happened, the newest last.
-
-    Every update leaves its events in data/update_history.jsonl; nothing is ever removed from it.
-
-    \b
-    Examples:
-      surefoot history --limit 10
-      surefoot history --event rolled_back
-      surefoot history --update 20260301T101500-a1b2c3 --json
-    """
-    from surefoot.update.history import History
-
-    def is_wanted(event: Event) -> bool:
-        return update_id in {None, event.update} and name in {None, event.event}
-
-    found = deque(filter(is_wanted, History(home).read()), maxlen=limit)
-    if as_json:
-        emit(list(found))
-    elif not found:
-        click.echo("Nothing of that kind has happened yet.")
-    else:
-        table(
-            ("AT", "UPDATE", "EVENT", "WHAT"),
-            [(moment(e.at), e.update, e.event, " ".join(e.text.split())) for e in found],
-        )

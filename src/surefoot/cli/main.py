@@ -29,7 +29,7 @@ _COMMANDS = {
     "restore": "surefoot.cli.ask:restore",
     "releases": "surefoot.cli.lists:releases",
     "backups": "surefoot.cli.lists:backups",
-    "history": "surefoot.cli.lists:history",
+    "history": "surefoot.cli.history:history",
     "doctor": "surefoot.cli.doctor.command:doctor",
     "demo": "surefoot.cli.demo:demo",
     "engine": "surefoot.cli.engine:engine",

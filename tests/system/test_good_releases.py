@@ -50,7 +50,7 @@ def test_code_and_schema_go_back_by_the_apps_own_downgrade_and_the_data_stays(
         assert server.version() == "1.0"
         client.stop()
         assert client.lost() == []
-    assert "downgrade_rehearsed" in server.events()
+    assert "migration_rehearsed" in server.events()
 
 
 def test_a_backup_comes_back_together_with_its_release(server: Notes) -> None:

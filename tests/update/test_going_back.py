@@ -169,7 +169,7 @@ def test_the_apps_own_downgrade_takes_code_and_schema_back_and_the_data_stays(
     decided = world.decide()
     assert decided.downgrades == {"main": ["two@one"]}
     assert decided.restores == {}
-    (said,) = [text for event, text in world.told if event == "downgrade_rehearsed"]
+    (said,) = [text for event, text in world.told if event == "migration_rehearsed"]
     assert "notes loses the column words" in said  # no row, but it is said
     taken = world.carry_out(decided)
     assert taken.pending == ["main"]

@@ -266,7 +266,7 @@ class Rehearsal:
     ) -> None:
         lost = [comparison.in_words(change) for change in changes if change.is_loss]
         self.tell(
-            f"{what}_rehearsed",
+            "migration_rehearsed",
             f"The {what} of database {name} took {took_s:.1f} s on a copy; "
             f"{'; '.join(lost) or 'nothing is lost'}.",
             database=name,

@@ -295,6 +295,13 @@ class RollingBack(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restoring(Event):
+    """A backup is put in place of a database, because somebody asked for it."""
+
+    name = "restoring"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Restored(Event):
     """A database is as it was, or is the backup that was asked for."""
 

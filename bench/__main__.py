@@ -1,0 +1,48 @@
+"""`python -m bench [PART...]`: measures, and writes `bench/results` and what is made from it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench import results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(results.PARTS))
+    parser.add_argument("--quick", action="store_true", help="once, to try it; nothing is written")
+    parser.add_argument("--only", action="append", default=[], metavar="CONTENDER")
+    parser.add_argument("--folder", type=Path, help="where it happens, and is kept")
+    given = parser.parse_args()
+    parts = given.parts or list(results.PARTS)
+    if unknown := sorted({*parts} - {*results.PARTS}):
+        parser.error(f"there is no part {', '.join(unknown)}: {', '.join(results.PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="surefoot-bench-"))
+    try:
+        for part in parts:
+            began_s = time.monotonic()
+            print(f"{part}:", flush=True)
+            module = importlib.import_module(f"bench.parts.{part}")
+            rows = module.measure(folder / part, quick=given.quick, only=given.only)
+            print(f"{part} took {time.monotonic() - began_s:.0f} s", flush=True)
+            if given.quick or given.only:
+                for row in rows:
+                    print("   ", row)
+            else:
+                results.write(part, rows)
+    finally:
+        if given.folder is None:
+            shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

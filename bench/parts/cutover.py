@@ -1,0 +1,199 @@
+"""What visitors notice: failed, refused and slow requests, and the longest gap.
+
+Every repeat takes each contender once, one after the other, so that a machine that becomes slower
+does so for all. Requests come at a fixed rate, half of them over new connections and half over
+connections that are kept alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench import load
+from bench.contenders import CONTENDERS, LIMIT
+from bench.contenders.surefoot import Surefoot
+from bench.results import Figures
+from bench.seen import Seen, Visitors, now_s
+from bench.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from bench.contenders import Contender
+    from bench.results import Row
+
+LEAD_S, TAIL_S = 0.8, 0.7
+_NAMES = tuple(contender.name for contender in CONTENDERS)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of update, at one rate."""
+
+    name: str
+    release: Callable[[Source], str]
+    rate: int
+    repeats: int
+    contenders: tuple[str, ...] = _NAMES
+
+
+MAIN_RATE = 200
+UNREHEARSED = "rollback"
+"""Behind the gate Surefoot finds out what it would have found before: its rehearsal is off."""
+SCENARIOS = (
+    Scenario("code", Source.code, MAIN_RATE, 10),
+    Scenario("migration", Source.migration, MAIN_RATE, 10),
+    Scenario("dependency", Source.dependency, MAIN_RATE, 10),
+    Scenario(UNREHEARSED, Source.sick, MAIN_RATE, 10),
+    Scenario("bad release", Source.sick, MAIN_RATE, 3),
+    Scenario("code, 50/s", Source.code, 50, 3),
+    Scenario("code, 1000/s", Source.code, 1000, 3),
+)
+
+
+def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
+    """`quick`: each once, at a tenth of the rate. `only`: these contenders, and the limit."""
+    figures = Figures()
+    source = Source(folder / "source")
+    with _running(folder, source, only) as contenders:
+        for planned in SCENARIOS:
+            scenario = planned
+            if quick:
+                scenario = replace(scenario, rate=max(20, scenario.rate // 10), repeats=1)
+            for repeat in range(scenario.repeats):
+                _round(contenders, source, scenario, figures)
+                print(f"  {scenario.name}: {repeat + 1} of {scenario.repeats}", flush=True)
+    _add_ratios(figures)
+    return figures.rows()
+
+
+@contextlib.contextmanager
+def _running(folder: Path, source: Source, only: Sequence[str]) -> Iterator[list[Contender]]:
+    chosen = [
+        kind(folder / kind.name, source)
+        for kind in CONTENDERS
+        if kind.is_available() and (not only or kind is LIMIT or kind.name in only)
+    ]
+    try:
+        for contender in chosen:
+            contender.install()
+            contender.start()
+        for contender in chosen:
+            contender.wait_for(source.version(source.latest))
+        yield chosen
+    finally:
+        for contender in chosen:
+            contender.stop()
+
+
+def _round(
+    contenders: list[Contender], source: Source, scenario: Scenario, figures: Figures
+) -> None:
+    before = source.latest
+    tag = scenario.release(source)
+    for contender in contenders:
+        if contender.name not in scenario.contenders:
+            continue
+        if tag.startswith("bad-"):
+            _turn_back(contender, source, before, scenario, figures)
+        else:
+            _update(contender, source, tag, scenario, figures)
+    if tag.startswith("bad-"):  # what comes next repairs it
+        mended = source.code()
+        for contender in contenders:
+            contender.prepare()
+            contender.update()
+            contender.wait_for(source.version(mended))
+            contender.settle()
+
+
+def _update(
+    contender: Contender, source: Source, tag: str, scenario: Scenario, figures: Figures
+) -> None:
+    contender.prepare()
+    with Visitors(contender.port, scenario.rate) as visitors:
+        time.sleep(LEAD_S)
+        began_s = now_s()
+        contender.update()
+        contender.wait_for(source.version(tag))
+        ended_s = now_s()
+        time.sleep(TAIL_S)
+    contender.settle()
+    figures.add(contender.name, scenario.name, "whole_update", "s", ended_s - began_s)
+    _note(contender, scenario, visitors.seen, began_s, figures)
+
+
+def _turn_back(
+    contender: Contender,
+    source: Source,
+    before: str,
+    scenario: Scenario,
+    figures: Figures,
+) -> None:
+    """A release comes that answers every request with 500, and is to be gone again.
+
+    Surefoot passes the verdict itself. For the others the first bad answer of the health check is
+    the verdict, and a person is there who types as quickly as a program.
+    """
+    contender.prepare()
+    if isinstance(contender, Surefoot) and scenario.name == UNREHEARSED:
+        contender.configure(rehearse=0, health="deadline = 1\n")
+    with Visitors(contender.port, scenario.rate) as visitors:
+        time.sleep(LEAD_S)
+        began_s = now_s()
+        contender.update()
+        if isinstance(contender, Surefoot):
+            verdict_s = contender.verdict_s()
+        else:
+            while contender.ask("/health")[0] != http.HTTPStatus.INTERNAL_SERVER_ERROR:
+                time.sleep(0.01)
+            verdict_s = now_s()
+            contender.go_back()
+        contender.wait_for(source.version(before))
+        time.sleep(TAIL_S)
+    contender.settle()
+    if isinstance(contender, Surefoot):
+        contender.configure()
+    _note(contender, scenario, visitors.seen, began_s, figures)
+    if verdict_s is not None:
+        back_s = visitors.seen.first_good_after(verdict_s)
+        took_s = (back_s or now_s()) - verdict_s
+        figures.add(contender.name, scenario.name, "rollback_after_verdict", "s", took_s)
+
+
+def _note(
+    contender: Contender, scenario: Scenario, seen: Seen, began_s: float, figures: Figures
+) -> None:
+    def add(metric: str, unit: str, value: float) -> None:
+        figures.add(contender.name, scenario.name, metric, unit, value)
+
+    add("failed_requests", "requests", seen.failed())
+    add("failed_kept", "requests", seen.failed(kept=True))
+    add("refused_requests", "requests", seen.count(load.REFUSED))
+    add("reset_requests", "requests", seen.count(load.RESET))
+    add("turned_away", "requests", seen.count(load.TURNED_AWAY))
+    add("slow_requests", "requests", seen.slow)
+    add("longest_gap", "s", seen.longest_gap_s)
+    add("longest_wait", "s", seen.longest_wait_s)
+    add("wait_above_usual", "s", max(0.0, seen.longest_wait_s - seen.usual_wait_s(began_s)))
+    add("lost_rows", "rows", len(set(seen.acknowledged) - contender.notes()))
+
+
+def _add_ratios(figures: Figures) -> None:
+    """To the limit, repeat by repeat."""
+    for scenario in SCENARIOS:
+        for metric, ratio in (
+            ("longest_gap", "window_ratio"),
+            ("rollback_after_verdict", "rollback_ratio"),
+        ):
+            limits = figures.of(LIMIT.name, scenario.name, metric)
+            for kind in CONTENDERS:
+                found = figures.of(kind.name, scenario.name, metric)
+                if len(found) == len(limits):
+                    for value, limit in zip(found, limits, strict=True):
+                        figures.add(kind.name, scenario.name, ratio, "ratio", value / limit)

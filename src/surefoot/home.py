@@ -31,6 +31,11 @@ class Home:
         return self.releases / "ledger.json"
 
     @property
+    def hold(self) -> Path:
+        """While it is there, no update starts by itself."""
+        return self.releases / "hold.json"
+
+    @property
     def environments(self) -> Path:
         return self.root / "environments"
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from surefoot.home import Home
-    from surefoot.update.requests import Request
 
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
 
@@ -113,29 +112,8 @@ def restore(home: Home, backup: str, *, with_release: bool, **waiting: Any) -> i
 
 def _ask(home: Home, waiting: dict[str, Any], *, with_release: bool = False, **wanted: Any) -> int:
     from surefoot.cli.asking import ask
+    from surefoot.update.asking import request
 
     # Only an app that is about to end itself waits for no more than this.
     wanted["origin"] = "app" if waiting["until"] == "staged" else "cli"
-    return ask(home, lambda: _request(home, with_release=with_release, **wanted), **waiting)
-
-
-def _request(home: Home, *, with_release: bool, **wanted: Any) -> Request:
-    """Raises RefusedError where what is named cannot be meant."""
-    from surefoot.databases import backups
-    from surefoot.errors import DatabaseError, RefusedError
-    from surefoot.update.requests import Request
-
-    if wanted["kind"] != "restore":
-        return Request(**wanted)
-    try:
-        found = backups.get(home.backups, wanted["backup"])
-        backups.verify(found)
-    except DatabaseError as error:
-        raise RefusedError(error.message, next_step=error.next_step) from None
-    release = found.facts.release if found.facts else ""
-    if with_release and not release:
-        raise RefusedError(
-            f"It is not known which release the backup {found.name} belongs to.",
-            next_step="Name the release: `surefoot rollback RELEASE`, then restore the backup.",
-        )
-    return Request(**wanted | {"backup": found.name, "ref": release if with_release else None})
+    return ask(home, lambda: request(home, with_release=with_release, **wanted), **waiting)

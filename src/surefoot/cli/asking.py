@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 from rich.markup import escape
 
-from surefoot import config, control, stored
+from surefoot import config, stored
 from surefoot.cli.follow import EXIT_CODES, Follower
 from surefoot.cli.main import INTERRUPTED
 from surefoot.cli.output import console, emit
-from surefoot.errors import DamagedError, ExitCode, NotRunningError, RefusedError, SurefootError
-from surefoot.update import requests
+from surefoot.errors import DamagedError, ExitCode, SurefootError
+from surefoot.update import asking
 from surefoot.update.history import FINAL, History
-from surefoot.update.lock import Lock
-from surefoot.update.states import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +55,7 @@ def ask(
         request = make()
         config.load(home.root)  # what is wrong there is told here, and not in the log
         follower = Follower(home, request, History(home).size(), timeout_s)
-        _put(home, request)
+        asking.put(home, request)
         last = _watched(home, follower, frozenset(stop_at), as_json=as_json)
     except KeyboardInterrupt:
         click.echo("\nThe update goes on in the supervisor: see `surefoot status`.", err=True)
@@ -73,49 +71,6 @@ def ask(
     elif last.event not in FINAL:
         click.echo("It goes on in the supervisor: see `surefoot status`.")
     return EXIT_CODES[last.event]
-
-
-def _put(home: Home, request: Request) -> None:
-    """Leaves the request and wakes the supervisor; what is refused leaves nothing behind."""
-    if not control.is_running(home):
-        raise NotRunningError(
-            f"The app in {home.root} does not run under Surefoot.",
-            next_step="Start it with `surefoot run`.",
-        )
-    _refuse_in_flight(home, request)
-    try:
-        requests.put(home, request)
-    except RefusedError:
-        control.send(home, "update")  # the one that waits may have been overlooked
-        raise
-    try:
-        # An update may have begun between the first look and the request.
-        _refuse_in_flight(home, request)
-        control.send(home, "update")
-    except BaseException:
-        requests.withdraw(home, request)
-        raise
-
-
-def _refuse_in_flight(home: Home, request: Request) -> None:
-    try:
-        update = Lock(home).read()
-    except DamagedError as error:
-        raise RefusedError(
-            error.message, next_step="End `surefoot run` and start it again: that repairs it."
-        ) from None
-    if update is None or update.id == request.id:
-        return
-    if update.state is not State.BROKEN:
-        raise RefusedError(
-            f"Another update is in flight (state `{update.state}`, {update.from_} to {update.to}).",
-            next_step="See it with `surefoot status`.",
-        )
-    if request.kind == "update":
-        raise RefusedError(
-            f"The last update ended as broken: {update.reason}",
-            next_step="Mend the cause, then `surefoot rollback`.",
-        )
 
 
 def _watched(home: Home, follower: Follower, stop_at: frozenset[str], *, as_json: bool) -> Event:

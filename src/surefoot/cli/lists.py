@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from surefoot.cli.output import ago, busy, emit, moment, note, size, table
 if TYPE_CHECKING:
     from surefoot.databases.backups import Kept
     from surefoot.home import Home
+    from surefoot.reports import Backup
 
 
 @click.command()
@@ -27,28 +28,11 @@ def releases(home: Home, *, as_json: bool) -> None:
       surefoot releases
       surefoot releases --json | jq -r '.[].id'
     """
-    from surefoot.releases.store import Store
-    from surefoot.update.remembered import seen_ledger
+    from surefoot import reports
 
-    store = Store(home)
-    current = store.current_id()
-    ledger, problem = seen_ledger(home)
+    found, problem = reports.releases(home)
     if problem:
         note(problem)
-    committed = {commit.release: commit.at for commit in ledger.commits}
-    found: list[dict[str, Any]] = [
-        {
-            "id": release.id,
-            "ref": release.ref,
-            "version": release.version,
-            "commit": release.commit,
-            "current": release.id == current,
-            "created_at": release.created_at,
-            "committed_at": committed.get(release.id),
-            "denied": ledger.denied[release.id].reason if release.id in ledger.denied else None,
-        }
-        for release in reversed(store.all())
-    ]
     if as_json:
         emit(found)
     elif not found:
@@ -58,12 +42,12 @@ def releases(home: Home, *, as_json: bool) -> None:
             ("", "RELEASE", "REF", "MADE", "IN USE SINCE", "NOTE"),
             [
                 (
-                    "*" if r["current"] else "",
-                    r["id"],
-                    r["ref"],
-                    moment(r["created_at"]),
-                    moment(r["committed_at"]),
-                    f"denied: {r['denied']}" if r["denied"] is not None else "",
+                    "*" if r.current else "",
+                    r.id,
+                    r.ref,
+                    moment(r.created_at),
+                    moment(r.committed_at),
+                    f"denied: {r.denied}" if r.denied is not None else "",
                 )
                 for r in found
             ],
@@ -85,36 +69,25 @@ def backups(home: Home, *, verify: bool, as_json: bool) -> int:
       surefoot backups
       surefoot backups --verify
     """
+    from msgspec.structs import replace
+
+    from surefoot import reports
     from surefoot.databases.backups import all as all_backups
 
     kept = all_backups(home.backups)
-    found = [_backup(backup) for backup in kept]
+    found = [reports.backup(one) for one in kept]
     if verify:
-        for report, backup in zip(found, kept, strict=True):
-            with busy(f"Reading {backup.name}"):
-                report["damage"] = report["damage"] or _damage(backup)
+        for number, one in enumerate(kept):
+            with busy(f"Reading {one.name}"):
+                damage = found[number].damage or _damage(one)
+            found[number] = replace(found[number], damage=damage)
     if as_json:
         emit(found)
     elif not found:
         click.echo(f"There is no backup in {home.backups}. Every update makes one.")
     else:
         _show_backups(found, verified=verify)
-    return 1 if verify and any(report["damage"] for report in found) else 0
-
-
-def _backup(kept: Kept) -> dict[str, Any]:
-    facts = kept.facts
-    return {
-        "name": kept.name,
-        "file": str(kept.file),
-        "damage": kept.damage or None,
-        "kind": facts.kind if facts else None,
-        "made_at": facts.made_at if facts else None,
-        "database": facts.database if facts else None,
-        "release": facts.release if facts else None,
-        "update": facts.update if facts else None,
-        "size_bytes": facts.size_bytes if facts else None,
-    }
+    return 1 if verify and any(report.damage for report in found) else 0
 
 
 def _damage(kept: Kept) -> str | None:
@@ -128,20 +101,20 @@ def _damage(kept: Kept) -> str | None:
     return None
 
 
-def _show_backups(found: list[dict[str, Any]], *, verified: bool) -> None:
+def _show_backups(found: list[Backup], *, verified: bool) -> None:
     good = "whole" if verified else ""
     table(
         ("BACKUP", "MADE", "DATABASE", "RELEASE", "SIZE", "NOTE"),
         [
             (
-                b["name"],
-                ago(b["made_at"]) if b["made_at"] else "-",
-                b["database"] or "-",
-                b["release"] or "-",
-                size(b["size_bytes"]) if b["size_bytes"] is not None else "-",
-                f"DAMAGED: {b['damage']}"
-                if b["damage"]
-                else " ".join(("replaced", good) if b["kind"] == "replaced" else (good,)).strip(),
+                b.name,
+                ago(b.made_at) if b.made_at else "-",
+                b.database or "-",
+                b.release or "-",
+                size(b.size_bytes) if b.size_bytes is not None else "-",
+                f"DAMAGED: {b.damage}"
+                if b.damage
+                else " ".join(("replaced", good) if b.kind == "replaced" else (good,)).strip(),
             )
             for b in found
         ],

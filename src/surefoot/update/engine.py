@@ -22,6 +22,7 @@ from surefoot.releases.git import GitSource
 from surefoot.update import machine, requests
 from surefoot.update.causes import Cause, cause_of
 from surefoot.update.history import FINAL, History
+from surefoot.update.hold import held
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
 from surefoot.update.requests import Request
@@ -75,7 +76,7 @@ class Engine:
             request = self._unanswered()
             recovered = self._recover()
             if request is None:
-                if recovered and not auto:
+                if (recovered and not auto) or (auto and held(self.home)):
                     return ExitCode.OK
                 request = self._by_itself(auto=auto)
             return self._take_up(request)

@@ -68,6 +68,11 @@ class Home:
         return self.root / "run"
 
     @property
+    def dashboard(self) -> Path:
+        """The dashboard's token and sessions; nobody else can read them."""
+        return self.root / "dashboard"
+
+    @property
     def control(self) -> Path:
         """The pipe into the supervisor."""
         return self.run / "control"

@@ -31,6 +31,7 @@ _COMMANDS = {
     "releases": "surefoot.cli.lists:releases",
     "backups": "surefoot.cli.lists:backups",
     "history": "surefoot.cli.history:history",
+    "serve": "surefoot.cli.serve:serve",
     "doctor": "surefoot.cli.doctor.command:doctor",
     "demo": "surefoot.cli.demo:demo",
     "engine": "surefoot.cli.engine:engine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,15 @@ from surefoot.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from surefoot.config.model import App, Config, Database, Health, Keep, Source
+    from surefoot.config.model import App, Config, Dashboard, Database, Health, Keep, Source
 
 Problem = tuple[str, str, str]
 """The dotted place, what is wrong there, and what would be right."""
 
 _OFF_AT_ZERO = frozenset({"rehearse_s"})
 """Durations that may be 0."""
+
+LEAST_TOKEN = 20
 
 
 def check(config: Config, text: str, name: str, overridden: dict[str, str]) -> None:
@@ -41,6 +44,7 @@ def _problems(config: Config) -> Iterator[Problem]:
     for key, database in config.database.items():
         yield from _database(key, database)
     yield from _keep(config.keep)
+    yield from _dashboard(config.dashboard)
     yield from _durations(config)
 
 
@@ -117,6 +121,29 @@ def _keep(keep: Keep) -> Iterator[Problem]:
         yield "keep.backups", "at least one backup is kept.", ""
 
 
+def _dashboard(dashboard: Dashboard) -> Iterator[Problem]:
+    if not is_tcp_address(dashboard.listen):
+        yield "dashboard.listen", f"`{dashboard.listen}` is not an address.", "Write host:port."
+    if dashboard.origin is not None:
+        parts = urlsplit(dashboard.origin)
+        if (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.path not in {"", "/"}
+        ):
+            right = 'For example: "https://updates.example.org".'
+            yield "dashboard.origin", "`origin` is a scheme and a host, without a path.", right
+    if dashboard.token is not None and len(dashboard.token) < LEAST_TOKEN:
+        what = f"`token` has at least {LEAST_TOKEN} characters."
+        yield "dashboard.token", what, "Make one: `openssl rand -hex 32`."
+    for address in dashboard.trusted:
+        try:
+            ipaddress.ip_network(address)
+        except ValueError:
+            right = "Write an IP address, or a network such as 10.0.0.0/24."
+            yield "dashboard.trusted", f"`{address}` is not an address.", right
+
+
 def _durations(config: Config) -> Iterator[Problem]:
     sections = {
         name: getattr(config, name) for name in config.__struct_fields__ if name != "database"
@@ -142,6 +169,11 @@ def _is_name(name: str) -> bool:
 def _bad_name(place: str, what: str) -> Problem:
     name = place.rpartition(".")[2]
     return place, f"`{name}` cannot name {what}.", "Use letters, digits, - and _."
+
+
+def is_tcp_address(address: str) -> bool:
+    """Whether it is `host:port`."""
+    return not address.startswith("unix:") and _is_address(address)
 
 
 def _is_address(address: str) -> bool:

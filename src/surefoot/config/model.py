@@ -150,6 +150,23 @@ class Update(_Section, frozen=True, kw_only=True):
     """A migration that took longer in the rehearsal holds an update that nobody has asked for."""
 
 
+class Dashboard(_Section, frozen=True, kw_only=True):
+    """`[dashboard]`: where `surefoot serve` is to be found, and who may use it."""
+
+    listen: str = "127.0.0.1:8710"
+    origin: str | None = None
+    """How browsers call it where that is not an IP address or localhost: `https://host`."""
+    token: str | None = None
+    """What opens it; else it is made at the first start and kept in `dashboard/token`."""
+    user_header: str | None = None
+    """The header by which an authenticating proxy says who it is."""
+    trusted: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
+    """The addresses that this header is believed from."""
+    read_only: bool = False
+    session_s: float = field(default=43200, name="session")
+    """How long a log-in lasts."""
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """The whole of it, checked."""
 
@@ -161,6 +178,7 @@ class Config(_Section, frozen=True, kw_only=True):
     gate: Gate = field(default_factory=Gate)
     keep: Keep = field(default_factory=Keep)
     update: Update = field(default_factory=Update)
+    dashboard: Dashboard = field(default_factory=Dashboard)
 
     def address(self) -> str | None:
         """Where the app can be asked, as `host:port`: the first of `app.listen`, else what the

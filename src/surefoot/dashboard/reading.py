@@ -1,0 +1,438 @@
+"""What the pages and the API show, read from a home: the one place that knows where it comes from.
+
+Nothing here changes anything, and nothing is kept that is not on the disk, except for speed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from surefoot import config, control, reports, stored
+from surefoot.errors import DamagedError, SurefootError
+from surefoot.health.probes import probes_for
+from surefoot.releases import processes
+from surefoot.releases.store import Store
+from surefoot.update import requests
+from surefoot.update.history import FINAL, Event, History
+from surefoot.update.states import RULES, State, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from surefoot.home import Home
+
+REMEMBERED = 200
+"""Updates that are kept in memory; any other is read from the history when it is asked for."""
+LATELY = 5
+"""How many of the last updates an expectation is made from."""
+UPDATES = FINAL - {"up_to_date", "refused"}
+"""Ends of what was an update, and not only a question."""
+HEALTH_AGE_S = 5.0
+AVAILABLE_AGE_S = 600.0
+
+STAGING = (Step.STAGE,)
+CUTOVER = (Step.STOP, Step.SNAPSHOT, Step.MIGRATE, Step.SWITCH, Step.START, Step.JUDGE)
+BACKWARDS = (Step.PUT_BACK, Step.RESUME_OLD)
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """One update, from what the history says of it."""
+
+    id: str
+    kind: str | None = None
+    origin: str | None = None
+    by: str | None = None
+    """Who asked for it in the dashboard."""
+    from_: str | None = None
+    from_ref: str | None = None
+    to: str | None = None
+    ref: str | None = None
+    begun_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    """`committed`, `rolled_back`, `abandoned`, `broken`, `refused` or `up_to_date`; None while it
+    is in flight."""
+    reason: str | None = None
+    held: bool = False
+    """Whether it was held for a person to agree to what its migration does."""
+    duration_s: float | None = None
+    """From the request to the end."""
+    downtime_s: float | None = None
+    """From the moment at which the app was asked to stop, until the gate was open again."""
+    durations: dict[str, float] = {}
+    """Seconds by step."""
+    staged_at: datetime | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether there was anything to be done."""
+        return self.outcome in UPDATES or (self.outcome is None and self.to is not None)
+
+
+class TableChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a migration does to a table."""
+
+    table: str
+    rows_before: int | None = None
+    rows_after: int | None = None
+    columns_gone: list[str] = []
+    is_gone: bool = False
+    renamed_to: str = ""
+
+
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
+    """A migration that was run on a copy."""
+
+    database: str
+    duration_s: float
+    changes: list[TableChange]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One update in full."""
+
+    update: Update
+    events: list[Event]
+    output: str
+    """What the command that failed has printed, the end of it."""
+    rehearsals: list[Rehearsed]
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """What the app has answered to the configured question."""
+
+    standing: Literal["healthy", "unhealthy", "unknown"]
+    detail: str
+    asked_at: datetime
+    took_s: float | None = None
+
+
+class Availability(msgspec.Struct, frozen=True, kw_only=True):
+    """What the source had when it was last asked."""
+
+    looked_at: datetime | None = None
+    looking: bool = False
+    found: reports.Available | None = None
+    error: str | None = None
+
+
+@dataclass
+class Reader:
+    """Reads one home. May be used from several threads."""
+
+    home: Home
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _updates: dict[str, Update] = field(init=False, default_factory=dict)
+    _refs: dict[str, str] = field(init=False, default_factory=dict)
+    _file: tuple[int, int] = field(init=False, default=(0, 0))
+    _health: Health | None = field(init=False, default=None)
+    _available: Availability = field(init=False, default_factory=Availability)
+    _asking: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def status(self) -> reports.Status:
+        return reports.status(self.home)
+
+    def releases(self) -> list[reports.Release]:
+        return reports.releases(self.home)[0]
+
+    def backups(self) -> list[reports.Backup]:
+        return reports.backups(self.home)
+
+    # -- updates
+
+    def updates(self, limit: int = 50) -> list[Update]:
+        """The last ones, the newest first."""
+        self._catch_up()
+        with self._lock:
+            found = [update for update in self._updates.values() if update.is_real]
+        return found[::-1][:limit]
+
+    def update(self, name: str) -> Told | None:
+        """One in full; None where the history does not know it."""
+        self._catch_up()
+        events = [event for event in self._events() if event.update == name]
+        if not events:
+            return None
+        update = None
+        for event in events:
+            update = _after(update, event, self._refs)
+        assert update is not None  # noqa: S101 - there was an event
+        outputs = [text for e in events if (text := reports.text_or_none(e.facts.get("output")))]
+        return Told(
+            update=update,
+            events=events,
+            output=outputs[-1] if outputs else "",
+            rehearsals=[found for event in events if (found := _rehearsed(event))],
+        )
+
+    def refs(self) -> dict[str, str]:
+        """What releases are called, by their id."""
+        self._catch_up()
+        with self._lock:
+            known = dict(self._refs)
+        return known | {release.id: release.ref for release in self.releases() if release.ref}
+
+    def expected_window_s(self, kind: str = "update") -> float | None:
+        """How long the app may be away, by the last updates that were committed; None if there were
+        none."""
+        known = [
+            update.downtime_s
+            for update in self.updates(REMEMBERED)
+            if update.outcome == "committed"
+            and update.downtime_s is not None
+            and (update.kind == kind or kind != "update")
+        ]
+        return round(median(known[:LATELY]), 2) if known else None
+
+    def _events(self, offset: int = 0) -> Iterator[Event]:
+        try:
+            yield from History(self.home).read(offset)
+        except SurefootError:
+            return  # the status says so
+
+    def _catch_up(self) -> None:
+        """Reads what is new in the history; all of it where it is another file."""
+        with self._lock:
+            try:
+                found = self.home.history.stat()
+            except OSError:
+                self._updates, self._refs, self._file = {}, {}, (0, 0)
+                return
+            inode, offset = self._file
+            if inode != found.st_ino or found.st_size < offset:
+                self._updates, self._refs, offset = {}, {}, 0
+            try:
+                for event, behind in History(self.home).follow(offset):
+                    offset = behind
+                    self._add(event)
+            except SurefootError:
+                pass
+            self._file = (found.st_ino, offset)
+
+    def _add(self, event: Event) -> None:
+        if event.event in NOT_OF_UPDATES:
+            return
+        update = _after(self._updates.get(event.update), event, self._refs)
+        self._updates[event.update] = update
+        if update.to and update.ref:
+            self._refs[update.to] = update.ref
+        while len(self._updates) > REMEMBERED:
+            del self._updates[next(iter(self._updates))]
+
+    # -- the update in flight
+
+    def progress(self) -> str:
+        """What a slow command has printed last."""
+        try:
+            shown = stored.read(self.home.progress, limit=65536).decode("utf-8", errors="replace")
+        except (FileNotFoundError, DamagedError):
+            return ""
+        return shown.strip()[:200]
+
+    def durations(self) -> dict[str, float]:
+        """Seconds spent in each step that the update in flight has done."""
+        from surefoot.update.lock import Lock
+
+        try:
+            update = Lock(self.home).read()
+        except DamagedError:
+            return {}
+        return update.durations if update else {}
+
+    def is_waiting(self, name: str) -> bool:
+        """Whether the request of this update has not been taken up yet."""
+        found = requests.waiting(self.home)
+        return found is not None and found.id == name
+
+    def trace(self) -> tuple[object, ...]:
+        """Differs as soon as there may be something new to show; costs a few system calls."""
+        home = self.home
+        files = (home.lock, home.history, home.request, home.hold, home.ledger, home.progress)
+        return (
+            *map(_stamp, files),
+            Store(home).current_id(),
+            control.is_running(home),
+            self._available,
+            self._health and (self._health.standing, self._health.detail),
+        )
+
+    # -- what is asked of others
+
+    def health(self, max_age_s: float = HEALTH_AGE_S) -> Health:
+        """Asks the app, unless it was asked a moment ago. Takes as long as `health.timeout`."""
+        with self._asking:
+            known = self._health
+            if known and (datetime.now(UTC) - known.asked_at).total_seconds() < max_age_s:
+                return known
+            self._health = _asked(self.home)
+            return self._health
+
+    @property
+    def known_health(self) -> Health | None:
+        return self._health
+
+    @property
+    def available(self) -> Availability:
+        """What is known; nobody is asked."""
+        return self._available
+
+    def look(self, max_age_s: float = AVAILABLE_AGE_S) -> Availability:
+        """Asks the source, unless it was asked a while ago, or is being asked. Takes its time."""
+        with self._lock:
+            known = self._available
+            age_s = (
+                (datetime.now(UTC) - known.looked_at).total_seconds() if known.looked_at else None
+            )
+            if known.looking or (age_s is not None and age_s < max_age_s and not self._moved()):
+                return known
+            self._available = msgspec.structs.replace(known, looking=True)
+        found, error = None, None
+        try:
+            found = reports.Source.of(self.home).available()
+        except (SurefootError, OSError) as failure:
+            error = str(failure)
+        finally:
+            self._available = Availability(looked_at=datetime.now(UTC), found=found, error=error)
+        return self._available
+
+    def _moved(self) -> bool:
+        """Whether another release is in use than when the source was asked."""
+        found = self._available.found
+        if found is None:
+            return False
+        return (found.current.release if found.current else None) != Store(self.home).current_id()
+
+
+NOT_OF_UPDATES = frozenset({"hold_placed", "hold_released", "allowed"})
+"""What people did that was no update."""
+
+
+BACK_STATES = frozenset({State.ROLLING_BACK, State.RESTORED, State.ROLLED_BACK, State.BROKEN})
+
+
+def steps(state: State | None, durations: dict[str, float]) -> list[tuple[Step, str, float | None]]:
+    """Each step with how far it is: `done`, `current` or `pending`."""
+    wanted: tuple[Step, ...] = (*STAGING, *CUTOVER)
+    if state in BACK_STATES:
+        wanted = (*(step for step in wanted if step in durations), *BACKWARDS)
+    under_way = RULES[state].step if state in RULES else None
+    found = []
+    seen = False
+    for step in wanted:
+        standing = "pending" if seen or under_way is None else "done"
+        if step == under_way:
+            standing, seen = "current", True
+        found.append((step, standing, durations.get(step)))
+    return found
+
+
+def _after(update: Update | None, event: Event, refs: dict[str, str]) -> Update:
+    """What is known of an update after one more event."""
+    facts = event.facts
+    if update is None:
+        update = Update(id=event.update, begun_at=event.at)
+    known: dict[str, Any] = {}
+    for name, key in _FACTS.items():
+        if (value := reports.text_or_none(facts.get(key))) is not None:
+            known[name] = value
+    origin = known.get("from_", update.from_)
+    if update.from_ref is None and origin in refs:
+        known["from_ref"] = refs[origin]
+    if event.event == "staged":
+        known["staged_at"] = event.at
+    if event.event == "held":
+        known["held"] = True
+    if event.event in FINAL and update.outcome is None:
+        known |= _ended(update, event)
+    return msgspec.structs.replace(update, **known)
+
+
+_FACTS = {
+    "kind": "kind",
+    "origin": "origin",
+    "by": "by",
+    "from_": "from",
+    "to": "to",
+    "ref": "ref",
+}
+
+
+def _ended(update: Update, event: Event) -> dict[str, Any]:
+    downtime_s = None
+    if update.staged_at is not None and event.event in {"committed", "rolled_back"}:
+        downtime_s = (event.at - update.staged_at).total_seconds()
+    return {
+        "outcome": event.event,
+        "ended_at": event.at,
+        "reason": reports.text_or_none(event.facts.get("reason")) or None,
+        "durations": reports.durations(event.facts.get("durations")),
+        "duration_s": round((event.at - update.begun_at).total_seconds(), 3),
+        "downtime_s": None if downtime_s is None else round(max(downtime_s, 0), 3),
+    }
+
+
+def _rehearsed(event: Event) -> Rehearsed | None:
+    if event.event != "migration_rehearsed":
+        return None
+    try:
+        return stored.convert(event.facts, Rehearsed, name="The event")  # type: ignore[no-any-return]
+    except DamagedError:
+        return None
+
+
+def _asked(home: Home) -> Health:
+    """Asks the app once."""
+    begin = time.monotonic()
+    store = Store(home)
+    try:
+        loaded = config.load(home.root)
+        current = store.current_id()
+        if current is None:
+            return Health(standing="unknown", detail="nothing is installed", asked_at=_now())
+        settings = loaded.health
+        if not (settings.path or settings.http or settings.tcp or settings.command):
+            said = "no question is configured"
+            return Health(standing="unknown", detail=said, asked_at=_now())
+        folder = store.folder(current)
+        with probes_for(
+            msgspec.structs.replace(settings, notify=False),
+            loaded.address(),
+            token="",
+            notify_socket=None,
+            environment=processes.command_environment(folder, home, loaded),
+            directory=folder / "app" / loaded.app.directory,
+        ) as probe:
+            outcome = probe.probe()
+    except (SurefootError, OSError) as error:
+        return Health(standing="unknown", detail=str(error), asked_at=_now())
+    return Health(
+        standing="healthy" if outcome.healthy else "unhealthy",
+        detail=outcome.detail,
+        asked_at=_now(),
+        took_s=round(time.monotonic() - begin, 4),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _stamp(path: os.PathLike[str]) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - many of them, often
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def ended(updates: Iterable[Update]) -> list[Update]:
+    """Those that took their time and have ended, the oldest first: what is plotted."""
+    return [update for update in updates if update.duration_s is not None][::-1]

@@ -1,0 +1,86 @@
+"""What the pages say, in the visitor's language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from surefoot.app.pages import LANGUAGE_TAGS, choose_language
+from surefoot.dashboard.texts import TEXTS
+
+__all__ = ["LANGUAGES", "Wording", "choose_language"]
+
+LANGUAGES = {"en": "English", "zh": "中文"}
+
+NOTHING = "\u2013"
+
+_UNITS = {
+    "en": {"ms": " ms", "s": " s", "min": " min", "h": " h", "d": " days"},
+    "zh": {"ms": " 毫秒", "s": " 秒", "min": " 分钟", "h": " 小时", "d": " 天"},
+}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Texts, times and amounts in one language."""
+
+    language: str
+
+    def __call__(self, key: str, **values: object) -> str:
+        """The text of that name, its gaps filled in."""
+        text = TEXTS[self.language].get(key) or TEXTS["en"][key]
+        return text.format(**values) if values else text
+
+    def maybe(self, key: str, otherwise: str) -> str:
+        """The text of a name that may be newer than we are, or damaged."""
+        return TEXTS[self.language].get(key, otherwise)
+
+    @property
+    def tag(self) -> str:
+        """For `lang`."""
+        return LANGUAGE_TAGS[self.language]
+
+    @property
+    def units(self) -> dict[str, str]:
+        return _UNITS[self.language]
+
+    def span(self, seconds: float | None) -> str:
+        """A duration in the unit that suits it."""
+        if seconds is None:
+            return NOTHING
+        units = self.units
+        seconds = max(seconds, 0)
+        if seconds < 0.0995:
+            return f"{seconds * 1000:.0f}{units['ms']}"
+        if seconds < 99.95:
+            return f"{seconds:.1f}{units['s']}"
+        for name, size in (("d", 86400), ("h", 3600), ("min", 60)):
+            if seconds >= 2 * size:
+                return f"{seconds / size:.0f}{units[name]}"
+        return f"{seconds:.0f}{units['s']}"
+
+    def tick(self, seconds: float) -> str:
+        """A round duration, at the side of a plot."""
+        return f"{seconds:g}{self.units['s']}"
+
+    def ago(self, at: datetime) -> str:
+        """How long ago something was."""
+        seconds = (datetime.now(UTC) - at).total_seconds()
+        if seconds < 5:
+            return self("just_now")
+        return self("ago", span=self.span(float(round(seconds))).replace(".0", ""))
+
+    def moment(self, at: datetime) -> str:
+        """A time, to the second; in UTC, for a server's zone is not the reader's."""
+        return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+    def size(self, size_bytes: int | None) -> str:
+        """An amount of data in the unit that suits it."""
+        if size_bytes is None:
+            return NOTHING
+        amount = float(size_bytes)
+        for unit in ("B", "KB", "MB"):
+            if amount < 1000:
+                return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+            amount /= 1000
+        return f"{amount:.1f} GB"

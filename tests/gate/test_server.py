@@ -4,10 +4,11 @@ import json
 import os
 import resource
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -156,29 +157,71 @@ def test_an_app_that_holds_no_socket_has_no_gate() -> None:
     gate.open()
 
 
-def test_thousands_of_silent_clients_cost_little(held: socket.socket) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(5000, (hard - 200) // 2 if hard > 0 else 5000)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + 200), hard))
+def test_it_is_open_at_once_although_a_client_is_slow(held: socket.socket) -> None:
     gate = Gate([held], answer, hold_s=0)
     gate.close()
-    before = rss_bytes()
+    with socket.create_connection(held.getsockname(), timeout=20) as slow:
+        slow.sendall(b"GET / HTTP")
+        assert get(held)[0] == 503
+        before = time.process_time()
+        assert gate.open() == 2
+        held.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            held.accept()
+        slow.sendall(b"/1.1\r\n\r\n")
+        assert slow.makefile("rb").read().startswith(b"HTTP/1.1 503 ")
+        assert time.process_time() - before < 0.5  # it waits, and does not go round
+
+
+LIMIT_BYTES = 64 * 1024 * 1024
+CLIENTS = 10_000
+_GATE = """\
+import os, resource, socket, sys
+from surefoot.app.maintenance import Answer
+from surefoot.gate import Gate
+
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+held = socket.socket(fileno=int(sys.argv[1]))
+gate = Gate([held], lambda request: Answer((), b"in a moment"), hold_s=0)
+gate.close()
+print("closed", flush=True)
+sys.stdin.readline()
+print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0], flush=True)
+print(gate.open(), flush=True)
+"""
+
+
+def test_ten_thousand_waiting_clients_fit_into_64_mb(held: socket.socket) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < CLIENTS + 200:
+        pytest.skip(f"a process may have no more than {hard} descriptors here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, CLIENTS + 200), hard))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _GATE, str(held.fileno())],
+        pass_fds=[held.fileno()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     clients = []
     try:
-        for _ in range(count):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "closed\n"
+        for _ in range(CLIENTS):
             client = socket.create_connection(held.getsockname(), timeout=20)
             client.sendall(b"GET / HTTP/1.1\r\n")  # and no end of the head
             clients.append(client)
-        assert get(held)[0] == 503
-        # Both ends of every connection live in this process.
-        assert (rss_bytes() - before) / count < 6400
+        clients[0].sendall(b"\r\n")
+        assert clients[0].makefile("rb").read().startswith(b"HTTP/1.1 503 ")
+        assert get(held)[0] == 503  # so it has taken all that came before
+        told, _ = process.communicate("\n", timeout=60)
     finally:
         for client in clients:
             client.close()
-        gate.open()
+        process.kill()
+        process.wait()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def rss_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+    size_kb, taken = map(int, told.split())
+    assert taken == CLIENTS + 1
+    assert size_kb * 1024 < LIMIT_BYTES

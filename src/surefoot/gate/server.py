@@ -56,7 +56,7 @@ class Gate:
     sockets: list[socket.socket]
     answer: Callable[[Request], Answer]
     hold_s: float
-    _thread: threading.Thread | None = field(init=False, default=None)
+    _loop: _Loop | None = field(init=False, default=None)
     _wake: int = field(init=False, default=-1)
 
     def close(self) -> None:
@@ -68,40 +68,51 @@ class Gate:
         for held in self.sockets:
             held.setblocking(False)  # shared with every process: the next server relies on it too
             held.listen(BACKLOG)
-        if self._thread is not None or not self.sockets:
+        if self._loop is not None or not self.sockets:
             return
         woken, self._wake = os.pipe()
-        self._thread = threading.Thread(target=self._serve, args=(woken,), daemon=True)
-        self._thread.start()
+        self._loop = _Loop(self.sockets, self.answer, self.hold_s, woken)
+        threading.Thread(target=self._loop.serve, daemon=True).start()
 
-    def open(self) -> None:
-        """Takes no connection any more once this returns; those it has get their answer first."""
-        if self._thread is None:
-            return
+    def open(self) -> int:
+        """Takes no connection any more once this returns; those it has still get their answer.
+
+        Returns how many it has taken since it was closed.
+        """
+        if self._loop is None:
+            return 0
         os.close(self._wake)
-        self._thread.join()
-        self._thread = None
-
-    def _serve(self, woken: int) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(woken, selectors.EVENT_READ)
-            opened = bool(selector.select(self.hold_s))
-            if not opened:
-                for held in self.sockets:
-                    selector.register(held, selectors.EVENT_READ)
-                _Loop(selector, self.answer, woken).run()
-        os.close(woken)
+        self._loop.has_stopped.wait()
+        taken, self._loop = self._loop.taken, None
+        return taken
 
 
 @dataclass
 class _Loop:
-    selector: selectors.BaseSelector
+    sockets: list[socket.socket]
     answer: Callable[[Request], Answer]
+    hold_s: float
     woken: int
+    taken: int = 0
+    has_stopped: threading.Event = field(default_factory=threading.Event)
+    """It accepts nobody any more."""
+    selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     clients: set[socket.socket] = field(default_factory=set)
     swept_at_s: float = 0.0
 
-    def run(self) -> None:
+    def serve(self) -> None:
+        try:
+            with self.selector:
+                self.selector.register(self.woken, selectors.EVENT_READ)
+                if not self.selector.select(self.hold_s):
+                    for held in self.sockets:
+                        self.selector.register(held, selectors.EVENT_READ)
+                    self._run()
+        finally:
+            self.has_stopped.set()
+            os.close(self.woken)
+
+    def _run(self) -> None:
         """Serves until woken, then gives those that were accepted a last moment."""
         last_s = float("inf")
         while time.monotonic() < last_s:
@@ -120,9 +131,11 @@ class _Loop:
                 self._drop(client.data)
 
     def _stop_accepting(self) -> float:
+        self.selector.unregister(self.woken)
         for key in list(self.selector.get_map().values()):
             if not isinstance(key.data, _Client):
                 self.selector.unregister(key.fileobj)
+        self.has_stopped.set()
         return time.monotonic() + 1.0
 
     def _accept(self, held: socket.socket) -> None:
@@ -133,6 +146,7 @@ class _Loop:
                 return
             connection.setblocking(False)
             client = _Client(connection, time.monotonic() + CLIENT_TIMEOUT_S)
+            self.taken += 1
             self.clients.add(connection)
             self.selector.register(connection, selectors.EVENT_READ, client)
 

@@ -144,7 +144,7 @@ class Simulation(SimulatedHost):
             self.unlink(REQUEST)
             return self._ended(ExitCode.ABANDONED)
         self.unlink(REQUEST)
-        return Task("advance", update)
+        return Task("begin", update)
 
     def _recorded(self, update: Update) -> bool:
         """Whether the lock could be written. If not it is gone, for good: else, who is told that
@@ -174,7 +174,7 @@ class Simulation(SimulatedHost):
             self.unlink(REQUEST)
         if update.state is State.REQUESTED and update.from_ is not None:
             self._tell_supervisor("run")
-        return _after(update)
+        return Task("conclude" if update.state in ENDED else "begin", update)
 
     def _without_lock(self) -> Update | None:
         """A lock that cannot be read is kept aside; the disk tells what was going on."""
@@ -205,9 +205,13 @@ class Simulation(SimulatedHost):
         self.at("link the lock aside")
 
     def _was_committed(self, update: Update) -> bool:
-        """Only what was found healthy is in the ledger. Until it is, and the lock is gone, nobody
-        has written to the new release: to go back loses nothing."""
-        return update.to != update.from_ and self.ledger().commits[-1:] == (update.to,)
+        """What was found healthy is described so before anybody is let in: to go back, where it is
+        not, loses nothing."""
+        return update.state is State.ACCEPTED
+
+    def do_begin(self, task: Task) -> Task:
+        assert task.update is not None
+        return _after(machine.begin(task.update, self))
 
     def do_advance(self, task: Task) -> Task:
         assert task.update is not None
@@ -277,4 +281,6 @@ EXIT_CODES = {
 }
 _ANSWERED = frozenset({ExitCode.ABANDONED, ExitCode.ROLLED_BACK, ExitCode.REFUSED})
 _SUPERVISOR = frozenset({"boot", "ended", "settled"})
-ENGINE_TASKS = frozenset({"check", "update", "resume", "advance", "conclude", "broken", "watch"})
+ENGINE_TASKS = frozenset(
+    {"check", "update", "resume", "begin", "advance", "conclude", "broken", "watch"}
+)

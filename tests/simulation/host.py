@@ -44,7 +44,8 @@ from surefoot.update.states import ENDED, State
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BUDGET = {
     State.REQUESTED: 3, State.STAGED: 3, State.STOPPED: 3, State.SNAPSHOTTED: 3, State.MIGRATED: 3,
-    State.SWITCHED: 3, State.PROBATION: 3, State.ROLLING_BACK: 5, State.RESTORED: 3,
+    State.SWITCHED: 3, State.PROBATION: 3, State.ACCEPTED: 3, State.ROLLING_BACK: 5,
+    State.RESTORED: 3,
 }  # fmt: skip
 """How often a step may be begun in one update: what is promised, whatever the table says."""
 
@@ -170,6 +171,11 @@ class SimulatedHost(Database):
             raise SimulatedError("The new release is unhealthy.")
         return update
 
+    def open(self, update: Update) -> Update:
+        self._begins(update)
+        self.replace(RECORD, RECORD_NEW, encoded(update))
+        return update
+
     # -- and back
 
     def put_back(self, update: Update) -> Update:
@@ -195,11 +201,13 @@ class SimulatedHost(Database):
     # -- the end
 
     def conclude(self, update: Update) -> None:
-        self.settle_ledger(update)
-        self._give_up_snapshots(update)  # before anybody can write, where that was not done yet
+        if update.state is not State.COMMITTED:  # then it is done before anybody is let in
+            self._give_up_snapshots(update)
         if self.files[CURRENT] is not ABSENT:
             self._tell_supervisor("run")
+        self.settle_ledger(update)
         self.append_once(update, update.state)
+        self._give_up_snapshots(update)
         self.forget(update)
         self.at("prune what is not needed any more")
 
@@ -256,12 +264,16 @@ class SimulatedHost(Database):
         self.world.begun = tuple(begun.items())
 
     def _stop(self) -> None:
+        if self.world.stopped:
+            return
         if self.at("stop the app", FAILS_TO_ANSWER):
             raise SupervisorError("The supervisor has not answered.")
         self.world.app = None
         self.world.goal = "stop"
+        self.world.stopped = True
 
     def _tell_supervisor(self, goal: str) -> None:
+        self.world.stopped = False
         if self.at(f"{goal} what is current", FAILS_TO_ANSWER):
             raise SupervisorError("The supervisor has not answered.")
         self.start_app(goal)

@@ -252,7 +252,7 @@ def test_another_order_is_noticed(
 
 OTHER_RULES: list[tuple[State, dict[str, Any], str, str, int]] = [
     (State.SNAPSHOTTED, {"failed": State.RESTORED}, "failing-migration", "whole", 0),
-    (State.PROBATION, {"failed": State.COMMITTED}, "unhealthy", "healthy", 0),
+    (State.PROBATION, {"failed": State.ACCEPTED}, "unhealthy", "healthy", 0),
     (State.PROBATION, {"failed": State.RESTORED}, "unhealthy", "healthy", 0),
     (State.ROLLING_BACK, {"failed": State.RESTORED}, "lost-snapshot", "whole", 0),
     (State.SNAPSHOTTED, {"failed": State.ABANDONED}, "failing-migration", "whole", 0),
@@ -308,10 +308,10 @@ def test_a_gate_that_is_open_in_probation_loses_rows(gate: pytest.MonkeyPatch) -
     caught("unhealthy", "data", faults=0)
 
 
-def test_a_gate_that_opens_before_the_commit_is_on_the_disk_loses_rows(
+def test_a_gate_that_opens_before_the_verdict_is_on_the_disk_loses_rows(
     gate: pytest.MonkeyPatch,
 ) -> None:
-    gate.setattr(simulated, "CLOSED_STATES", simulated.CLOSED_STATES - {"committed"})
+    gate.setattr(simulated, "CLOSED_STATES", simulated.CLOSED_STATES - {"accepted"})
 
     caught("migration", "data", faults=1)
 

@@ -89,7 +89,9 @@ class Violation(Exception):  # noqa: N818 - it is what the simulation looks for
 class World:
     """Everything that a later instant depends on, and nothing else."""
 
-    __slots__ = ("app", "begun", "disk", "ended", "full", "goal", "listening", "orphan")
+    __slots__ = (
+        "app", "begun", "disk", "ended", "full", "goal", "listening", "orphan", "stopped",
+    )  # fmt: skip
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -98,7 +100,9 @@ class World:
         self.goal = "stop"
         """The supervisor's."""
         self.listening = False
-        """Whether the engine has opened its probes (its only memory besides the update)."""
+        """Whether the engine has opened its probes."""
+        self.stopped = False
+        """Whether the engine knows that the app is stopped (all else it knows is the update)."""
         self.orphan = False
         """A migration that outlives its engine."""
         self.full = False
@@ -114,6 +118,7 @@ class World:
         new.app = self.app
         new.goal = self.goal
         new.listening = self.listening
+        new.stopped = self.stopped
         new.orphan = self.orphan
         new.full = self.full
         new.begun = self.begun
@@ -122,14 +127,15 @@ class World:
 
     def key(self) -> tuple[Any, ...]:
         return (
-            self.disk.key(), self.app, self.goal, self.listening, self.orphan, self.full,
-            self.begun, self.ended,
+            self.disk.key(), self.app, self.goal, self.listening, self.stopped, self.orphan,
+            self.full, self.begun, self.ended,
         )  # fmt: skip
 
     # -- the ways to die
 
     def engine_dies(self) -> None:
         self.listening = False
+        self.stopped = False
         self.full = False
         self._forget_temporary()
 
@@ -182,9 +188,9 @@ class World:
         return self.app is not None and self.is_open()
 
 
-CLOSED_STATES = lockfile.CLOSED_STATES | {"committed"}
-"""The lock says `committed` an instant before the disk does. Who writes in that instant would lose
-it, were the power cut: the gate opens when the lock goes."""
+CLOSED_STATES = lockfile.CLOSED_STATES
+"""The lock can be seen to say something an instant before the disk does. Who writes in that instant
+would lose it, were the power cut: so the gate opens at the second state after the verdict."""
 
 
 @cache

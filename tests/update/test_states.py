@@ -41,13 +41,14 @@ def test_a_commit_is_reached_only_through_every_step() -> None:
         State.MIGRATED,
         State.SWITCHED,
         State.PROBATION,
+        State.ACCEPTED,
         State.COMMITTED,
     ]
 
 
 def test_the_gate_is_closed_exactly_while_something_could_still_be_taken_back() -> None:
     touched = {state for state in State if state not in UNTOUCHED}
-    assert touched - {State.RESTORED, State.ROLLED_BACK} == CLOSED
+    assert touched - {State.RESTORED, State.ROLLED_BACK, State.COMMITTED} == CLOSED
 
 
 def test_only_what_was_rolled_back_can_be_broken() -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from surefoot.app import lockfile, surroundings
 
-UPDATED_STATES = frozenset({"switched", "probation", "committed"})
+UPDATED_STATES = frozenset({"switched", "probation", "accepted", "committed"})
 PUT_BACK_STATES = frozenset({"rolling_back", "restored", "rolled_back"})
 UNTOUCHED_STATES = frozenset({"requested", "staged", "abandoned"})
 

@@ -15,15 +15,15 @@ CLOSED_STATES = frozenset(
         "migrated",
         "switched",
         "probation",
-        "committed",
+        "accepted",
         "rolling_back",
         "broken",
     }
 )
-"""The public is kept out: what it wrote now might still be taken back. A commit can be seen before
-it is on the disk; it is once the lock goes."""
+"""The public is kept out: what it wrote now might still be taken back. Once the commit can be seen,
+the verdict before it is on the disk."""
 
-JUDGED_STATES = frozenset({"switched", "probation", "committed"})
+JUDGED_STATES = frozenset({"switched", "probation", "accepted"})
 """The release runs, and nothing is known against it."""
 
 

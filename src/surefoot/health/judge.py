@@ -123,6 +123,11 @@ class Judge:
             return Verdict(Standing.PENDING, f"{self._good.count} good answers so far.")
         return Verdict(Standing.PENDING, f"No good answer yet: {self._last}.")
 
+    @property
+    def well_since_s(self) -> float | None:
+        """When the good answers in a row have begun; None while the last was none."""
+        return self._good.begin_s if self._good.count else None
+
     def _see_good(self, seen: Observation) -> None:
         self._ever_good = True
         self._wrong.clear()

@@ -68,8 +68,7 @@ class Databases:
         ]
         pending = [name for name in self.config.database if self._is_pending(update, name)]
         update = msgspec.structs.replace(update, snapshots=records, pending=pending)
-        # What a start finds if the lock itself is damaged.
-        lock.write(folder / DESCRIPTION, update)
+        self.describe(update)
         return update
 
     def migrate(self, update: Update) -> None:
@@ -123,6 +122,11 @@ class Databases:
         for taken in snapshots(update):
             snapshot.release(taken)
         durable.remove_tree(folder.parent)
+
+    def describe(self, update: Update) -> None:
+        """Leaves beside the snapshots what a start goes by if the lock itself is damaged."""
+        if (folder := self.folder(update)).is_dir():
+            lock.write(folder / DESCRIPTION, update)
 
     # -- what is known of them
 

@@ -42,6 +42,9 @@ class Host(Protocol):
     def judge(self, update: Update) -> Update:
         """Returns when the new release is healthy; raises when it is not."""
 
+    def open(self, update: Update) -> Update:
+        """Sees to it that nothing is put back any more. When this is recorded, the public is in."""
+
     def put_back(self, update: Update) -> Update:
         """Ends the app; database and `current` become exactly what they were."""
 

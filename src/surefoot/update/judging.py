@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 DEFAULT_WINDOW_S = 1.0
 MIGRATED_WINDOW_S = 10.0
 """Behind the gate and after a migration: past the commit, data is never taken back."""
-REHEARSED_WINDOW_S = 0.3
+REHEARSED_WINDOW_S = 0.0
 """Behind the gate, where the app has been healthy on a copy before: with a migration too."""
+EAGER_INTERVAL_S = 0.01
+"""While users wait for nothing but the answer."""
 WATCH_INTERVAL_S = 0.5
+_NOTICED_WITHIN_S = 0.005
 
 
 class Processes(Protocol):
@@ -50,6 +54,12 @@ class Judging:
     _open: ExitStack = field(init=False, default_factory=ExitStack)
     _prober: ThreadPoolExecutor = field(init=False)
     _asked: Future[Observation] | None = field(init=False, default=None)
+    _is_told: bool = field(init=False, default=False)
+    """Whether the judge knows the answer."""
+    _next_s: float = field(init=False, default=0.0)
+    """When the next question is due."""
+    until_first_answer_s: float = field(init=False, default=0.0)
+    """How long it took, from `judge` on, until the first good answer; or until the verdict."""
 
     def __enter__(self) -> Self:
         self._prober = ThreadPoolExecutor(1)
@@ -77,9 +87,13 @@ class Judging:
             window_s = MIGRATED_WINDOW_S if migrated else DEFAULT_WINDOW_S
             window_s = REHEARSED_WINDOW_S if rehearsed else window_s
         policy = Policy(deadline_s=health.deadline_s, successes=health.successes, window_s=window_s)
-        judge = Judge(policy, monotonic())
+        begin_s = monotonic()
+        judge = Judge(policy, begin_s)
         while (verdict := judge.verdict(monotonic())).standing is Standing.PENDING:
-            self._look(judge, health.interval_s)
+            eager = rehearsed or judge.well_since_s is None
+            self._look(judge, min(health.interval_s, EAGER_INTERVAL_S if eager else inf))
+        well_since_s = monotonic() if judge.well_since_s is None else judge.well_since_s
+        self.until_first_answer_s = well_since_s - begin_s
         return verdict
 
     def watch(self, duration_s: float, stop: Callable[[], bool]) -> Verdict:
@@ -92,16 +106,21 @@ class Judging:
             self._look(watch, WATCH_INTERVAL_S)
         return verdict
 
-    def _look(self, judge: Judge | Watch, wait_s: float) -> None:
+    def _look(self, judge: Judge | Watch, interval_s: float) -> None:
         """Tells the judge what has happened. A probe that hangs must not hide an exit: on a held
         socket, an app that has died lets the prober wait."""
         if self._asked is None:
             self._asked = self._prober.submit(self._observe)
-        for event in self.processes.wait(wait_s):
+            self._next_s = monotonic() + interval_s
+            self._is_told = False
+        pause_s = self._next_s - monotonic() if self._is_told else _NOTICED_WITHIN_S
+        for event in self.processes.wait(max(pause_s, 0)):
             if isinstance(event, Exited):
                 judge.exited(event.name, event.code, monotonic())
-        if self._asked.done():
+        if self._asked.done() and not self._is_told:
             judge.observe(self._asked.result())
+            self._is_told = True
+        if self._is_told and monotonic() >= self._next_s:
             self._asked = None
 
     def _observe(self) -> Observation:

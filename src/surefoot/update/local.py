@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -31,7 +31,7 @@ from surefoot.update.history import History
 from surefoot.update.judging import Judging
 from surefoot.update.lock import Lock, Update, load
 from surefoot.update.staging import Staging
-from surefoot.update.states import State
+from surefoot.update.states import State, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
 
+SHOWN = (
+    *(Step.STOP, Step.SNAPSHOT, Step.MIGRATE, Step.SWITCH, Step.START, Step.JUDGE),
+    *(Step.PUT_BACK, Step.RESUME_OLD),
+)
+"""The steps that take time from users."""
 BACKWARDS = "rolling_back"
 """In a snapshot's folder: it is being put back."""
 _SHOWING = (
@@ -69,6 +74,8 @@ class LocalHost:
     gate: Gate = field(init=False)
     _started: Judging | None = field(init=False, default=None)
     """Has been listening since before the release in probation was started."""
+    _is_stopped: bool = field(init=False, default=False)
+    """The supervisor has said so, and has not been told to start anything since."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
@@ -95,11 +102,12 @@ class LocalHost:
         return update
 
     def stop(self, update: Update) -> Update:
+        closed_at = datetime.now(UTC)
         if update.origin == "app" and update.attempts.get(State.STAGED) == 1:
             self._let_the_app_end_itself()
         self._stop()
         self.tell(update, "stopped", "The app has ended; the gate is closed.")
-        return update
+        return msgspec.structs.replace(update, closed_at=closed_at)
 
     def snapshot(self, update: Update) -> Update:
         self._stop()
@@ -123,9 +131,10 @@ class LocalHost:
         return update
 
     def start(self, update: Update) -> Update:
-        self.gate.open()  # from here on the app's middleware keeps the public out
+        update = self._open_gate(update)  # from here on the app's middleware keeps the public out
         self.processes.wait(0)  # what has ended until now was stopped by us
         self._started = self._judging(update.to, update.token).__enter__()
+        self._is_stopped = False
         self.processes.attempt(PIPE_TIMEOUT_S)
         self.tell(update, "started", "The new release runs, behind the gate.")
         return update
@@ -144,7 +153,13 @@ class LocalHost:
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
-        return update
+        begun_s = update.durations.get(Step.START, 0.0)
+        durations = {**update.durations, Step.START: begun_s + judging.until_first_answer_s}
+        return msgspec.structs.replace(update, durations=durations)
+
+    def open(self, update: Update) -> Update:
+        self.databases.describe(update)  # whoever goes by it puts nothing back any more
+        return msgspec.structs.replace(update, opened_at=datetime.now(UTC))
 
     # -- and back
 
@@ -171,11 +186,16 @@ class LocalHost:
         self.databases.give_up(update)
         if update.from_ is None or self.store.get(update.from_) is None:
             return msgspec.structs.replace(update, healthy=False)
-        self.gate.open()
+        update = self._open_gate(update)
         self.processes.wait(0)
         with self._judging(update.from_, update.token) as judging:
+            started_at = datetime.now(UTC)
+            self._is_stopped = False
             self.processes.run(PIPE_TIMEOUT_S)
             verdict = judging.judge(migrated=False)
+        if update.closed_at is not None:
+            answered_at = started_at + timedelta(seconds=judging.until_first_answer_s)
+            update = msgspec.structs.replace(update, opened_at=answered_at)
         if verdict.standing is Standing.HEALTHY:
             return update
         return msgspec.structs.replace(
@@ -188,15 +208,18 @@ class LocalHost:
     # -- the end
 
     def conclude(self, update: Update) -> None:
-        """Every line can be repeated; the lock goes last."""
+        """Every line can be repeated; the lock goes last. The app serves all the while."""
         self.gate.open()
-        self.databases.give_up(update)  # before anybody is let in: nothing restores any more
-        schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
-        self._enter_in_ledger(update, schemas)
+        if update.state is not State.COMMITTED:  # then it is done before anybody is let in
+            self.databases.give_up(update)
+        self._is_stopped = False
         if self.store.current_id() is not None:
             self.processes.run(PIPE_TIMEOUT_S)
+        schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
+        self._enter_in_ledger(update, schemas)
         facts = _facts(update) | ({"schemas": schemas} if schemas else {})
         self.history.append_once(update.id, update.state, _told(update), **facts)
+        self.databases.give_up(update)
         self.lock.forget()
         rehearsal.clean(self.home)
         self._prune(update)
@@ -256,8 +279,8 @@ class LocalHost:
         Without a snapshot the database was not touched and `current` is whole. With one, and
         `current` still the old release, the migration may be half way: everything goes back.
         With one and `current` the new release, the migration is complete: it is judged again,
-        unless it was being put back. A snapshot whose description is damaged as well leaves it to a
-        person.
+        unless it was found healthy already, or was being put back. A snapshot whose description is
+        damaged as well leaves it to a person.
         """
         self.sync()
         for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
@@ -267,6 +290,8 @@ class LocalHost:
                 continue  # the snapshot was not complete: nothing had been begun
             except DamagedError as error:
                 return self._unknown(folder.name, f"{why} {error.message}")
+            if update.state is State.ACCEPTED:
+                return msgspec.structs.replace(update, state=State.COMMITTED)
             is_new = update.to != update.from_ and self.store.current_id() == update.to
             forward = is_new and not (folder / BACKWARDS).exists()
             return msgspec.structs.replace(
@@ -314,7 +339,14 @@ class LocalHost:
 
     def _stop(self) -> None:
         self.gate.close()
-        self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
+        if not self._is_stopped:
+            self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
+            self._is_stopped = True
+
+    def _open_gate(self, update: Update) -> Update:
+        """Lets whoever comes wait for the app, which is about to start."""
+        taken = self.gate.open()
+        return msgspec.structs.replace(update, turned_away=update.turned_away + taken)
 
     def _answer(self, request: Request) -> Answer:
         language = request.headers.get("accept-language", "")
@@ -364,6 +396,8 @@ def _facts(update: Update) -> dict[str, Any]:
         "output": update.output,
         "healthy": update.healthy,
         "durations": update.durations,
+        "window": update.window_s,
+        "turned_away": update.turned_away,
     }
 
 
@@ -375,6 +409,27 @@ def _cause(update: Update) -> str | None:
 
 
 def _told(update: Update) -> str:
+    return f"{_outcome(update)}{_away(update)}"
+
+
+def _away(update: Update) -> str:
+    """How long the app was away, for whom, and what for."""
+    if update.window_s is None or update.from_ is None:
+        return ""
+    took = ", ".join(
+        f"{'probation' if step is Step.JUDGE else step} {update.durations[step]:.2f}"
+        for step in SHOWN
+        if step in update.durations
+    )
+    answered = (
+        ""
+        if not update.turned_away
+        else (f"; {_count(update.turned_away, 'client')} got the maintenance answer")
+    )
+    return f" It was away for {update.window_s:.2f} s ({took}){answered}."
+
+
+def _outcome(update: Update) -> str:
     match update.state:
         case State.COMMITTED if update.kind == "restore":
             return f"Restored backup {update.backup}."

@@ -79,10 +79,23 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     healthy: bool = True
     """Whether the release that serves at the end was found healthy."""
     durations: dict[str, float] = msgspec.field(default_factory=dict)
-    """Seconds spent in each step."""
+    """Seconds spent in each step; `start` lasts until the first good answer."""
     requested_at: Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
     since: Moment = msgspec.field(default_factory=lambda: datetime.now(UTC))
     """When the gate closed, or the state was entered."""
+    closed_at: Moment | None = None
+    """When the app was asked to stop."""
+    opened_at: Moment | None = None
+    """When the public was let in again."""
+    turned_away: int = 0
+    """How many clients were given the maintenance answer by the gate."""
+
+    @property
+    def window_s(self) -> float | None:
+        """How long the app was away; None where it was not, or is not back."""
+        if self.closed_at is None or self.opened_at is None:
+            return None
+        return max((self.opened_at - self.closed_at).total_seconds(), 0.0)
 
 
 def new_id() -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +25,6 @@ from surefoot.update.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from surefoot.config import Config
     from surefoot.databases.backups import Kept
@@ -63,15 +65,17 @@ class Staging:
         if release is None:
             return update
         if update.kind == "rollback":
-            return GoingBack(
+            update = GoingBack(
                 self.home, self.config, update, release, self.databases, self.ledger, self.tell
             ).decide(made)
-        if update.from_ is None:  # nobody is interrupted
-            return update
-        folder = self.store.folder(release.id)
-        return Rehearsal(
-            self.home, self.config, update, folder, self.databases, made, self.tell
-        ).run()
+        elif update.from_ is not None:  # else nobody is interrupted
+            folder = self.store.folder(release.id)
+            update = Rehearsal(
+                self.home, self.config, update, folder, self.databases, made, self.tell
+            ).run()
+        if not update.rehearsed:
+            warm(self.store.folder(release.id))
+        return update
 
     def _ready(self, update: Update) -> Release:
         """The release, whole on the disk."""
@@ -227,6 +231,25 @@ class Staging:
                 " Nothing was changed.",
                 next_step="Make room, or keep fewer releases ([keep] releases).",
             )
+
+
+def warm(release: Path) -> None:
+    """Has the kernel read what a start reads: compiled code and shared objects. What does not fit
+    into memory is left out by the kernel itself."""
+    for tree in (release / "app", (release / "venv").resolve()):
+        for folder, _, names in os.walk(tree):
+            for name in names:
+                if name.endswith((".pyc", ".so")) or ".so." in name:
+                    with contextlib.suppress(OSError):  # a start reads it without us as well
+                        _read_ahead(Path(folder, name))
+
+
+def _read_ahead(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(descriptor)
 
 
 def _size_of(folder: Path) -> int:

@@ -3,10 +3,10 @@
 Pure: no I/O, no clock. Whoever carries an update forward looks up here what is to be done in its
 state, where success leads and where failure leads; nothing else decides.
 
-    requested → staged → stopped → snapshotted → migrated → switched → probation → committed
-        │          │         └───────────┴──────────┴──────────┴───────────┘
-        ▼          ▼                                ▼
-    abandoned  abandoned                       rolling_back → restored → rolled_back
+    requested → staged → stopped → snapshotted → migrated → switched → probation → accepted
+        │          │         └───────────┴──────────┴──────────┴───────────┘           │
+        ▼          ▼                                ▼                                  ▼
+    abandoned  abandoned                       rolling_back → restored → rolled_back  committed
                                                     │
                                                     ▼
                                                  broken
@@ -28,7 +28,10 @@ class State(StrEnum):
     MIGRATED = "migrated"
     SWITCHED = "switched"
     PROBATION = "probation"
+    ACCEPTED = "accepted"
+    """Found healthy: nothing is put back any more."""
     COMMITTED = "committed"
+    """Nothing can be put back any more, and the gate is open."""
     ABANDONED = "abandoned"
     ROLLING_BACK = "rolling_back"
     RESTORED = "restored"
@@ -47,6 +50,7 @@ class Step(StrEnum):
     SWITCH = "switch"
     START = "start"
     JUDGE = "judge"
+    OPEN = "open"
     PUT_BACK = "put_back"
     RESUME_OLD = "resume_old"
 
@@ -71,7 +75,8 @@ RULES: dict[State, Rule] = {
     State.SNAPSHOTTED: Rule(Step.MIGRATE, State.MIGRATED, State.ROLLING_BACK, attempts=3),
     State.MIGRATED: Rule(Step.SWITCH, State.SWITCHED, State.ROLLING_BACK, attempts=3),
     State.SWITCHED: Rule(Step.START, State.PROBATION, State.ROLLING_BACK, attempts=3),
-    State.PROBATION: Rule(Step.JUDGE, State.COMMITTED, State.ROLLING_BACK, attempts=3),
+    State.PROBATION: Rule(Step.JUDGE, State.ACCEPTED, State.ROLLING_BACK, attempts=3),
+    State.ACCEPTED: Rule(Step.OPEN, State.COMMITTED, State.COMMITTED, attempts=3, retry=True),
     State.ROLLING_BACK: Rule(Step.PUT_BACK, State.RESTORED, State.BROKEN, attempts=5, retry=True),
     # The old release is judged too, but whatever the verdict: nothing is left to put back.
     State.RESTORED: Rule(Step.RESUME_OLD, State.ROLLED_BACK, State.ROLLED_BACK, attempts=3),
@@ -87,13 +92,14 @@ CLOSED = frozenset(
         State.MIGRATED,
         State.SWITCHED,
         State.PROBATION,
-        State.COMMITTED,
+        State.ACCEPTED,
         State.ROLLING_BACK,
         State.BROKEN,
     }
 )
-"""The gate keeps the public out: what was written now might still be taken back. A commit can be
-seen before it is on the disk; the gate opens when the lock goes."""
+"""The gate keeps the public out: what was written now might still be taken back. A state can be
+seen before it is on the disk, so the verdict has a closed state of its own: whoever sees the commit
+knows that the verdict lasts."""
 
 UNTOUCHED = frozenset({State.REQUESTED, State.STAGED, State.ABANDONED})
 """The app has not been touched: the old release may serve."""

@@ -6,10 +6,12 @@ and handed over as descriptors; whatever a supervisor that was killed has left r
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
 import signal
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from surefoot import durable, leftovers, listening
 from surefoot.control import CONTROL_FD, EVENTS_FD, LOCK_FD, lock_of
-from surefoot.errors import RefusedError
+from surefoot.databases import journal_mode, settling
+from surefoot.errors import RefusedError, SurefootError
 
 if TYPE_CHECKING:
     from surefoot.config import Config
@@ -48,6 +51,7 @@ def launch(home: Home, config: Config) -> NoReturn:
             next_step=f"Make it writable, or start the app by hand: sh {SUPERVISOR} {home.root}",
         ) from None
     leftovers.end(home, grace_s=config.app.stop_grace_s)
+    _settle_databases(home, config)
     sockets = [listening.listen(address, home.root) for address in config.app.listen]
     descriptors = {CONTROL_FD: _pipe(home.control), EVENTS_FD: _pipe(home.run / "events")}
     descriptors |= {FIRST_SOCKET_FD + i: held.detach() for i, held in enumerate(sockets)}
@@ -56,6 +60,19 @@ def launch(home: Home, config: Config) -> NoReturn:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     arguments = ["sh", str(SUPERVISOR), str(home.root)]
     os.execve("/bin/sh", arguments, _environment(home, config))  # noqa: S606 - that is the point
+
+
+def _settle_databases(home: Home, config: Config) -> None:
+    """Gives a database the journal mode again that it had before an update: nothing is in flight,
+    and the app, which may have been in the way, does not run."""
+    if os.path.lexists(home.lock):
+        return
+    for settings in config.database.values():
+        path = settings.path(home.root)
+        if journal_mode.note(path).exists():
+            settling.end(path)
+            with contextlib.suppress(SurefootError, sqlite3.Error, OSError):
+                journal_mode.settle(path)
 
 
 def _locked(home: Home) -> int:

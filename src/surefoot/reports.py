@@ -84,6 +84,8 @@ class Last(_Report, frozen=True, kw_only=True, rename={"from_": "from"}):
     reason: str | None
     durations: dict[str, float]
     """Seconds by step."""
+    snapshots: dict[str, str]
+    """By database: how its snapshot was taken, and why not faster."""
 
 
 class NewestBackup(_Report, frozen=True, kw_only=True):
@@ -212,6 +214,7 @@ def _last(home: Home, problems: list[str]) -> Last | None:
         at=last.at,
         text=last.text,
         durations=durations(last.facts.get("durations")),
+        snapshots=_texts(last.facts.get("snapshots")),
         from_=text_or_none(last.facts.get("from")),
         **facts,
     )
@@ -223,6 +226,11 @@ _FACTS = ("kind", "origin", "to", "ref", "reason")
 def text_or_none(value: Any) -> str | None:
     """A text of an event that may be older, or damaged."""
     return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> dict[str, str]:
+    found = value if isinstance(value, dict) else {}
+    return {str(name): str(text) for name, text in found.items()}
 
 
 def durations(value: Any) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Each verb runs in a process of its own where "another engine" is meant: this process's
 descriptors would keep the locks alive."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -18,10 +19,13 @@ from tests.databases import support
 from surefoot.databases import (
     backups,
     files,
+    journal_mode,
+    locks,
     migrations,
     pinnable,
     pinning,
     processes,
+    settling,
     snapshot,
     sqlite,
 )
@@ -374,7 +378,7 @@ def test_a_stranger_who_wrote_during_the_update_is_noticed_and_his_rows_are_kept
     ("change", "why"),
     [
         (lambda _d, _f: setattr(pinnable, "PAYS_FROM_BYTES", 10**9), "small"),
-        (lambda d, _f: sqlite3.connect(d).execute("PRAGMA journal_mode=DELETE"), "WAL mode"),
+        (lambda d, _f: sqlite3.connect(d).execute("PRAGMA journal_mode=DELETE"), "mode itself"),
         (lambda d, _f: d.with_name("other.db").hardlink_to(d), "several names"),
         (lambda _d, _f: setattr(pinnable, "FILE_SYSTEMS", frozenset()), "file system is"),
         (lambda _d, _f: setattr(files, "shares_blocks", lambda _: True), "sharing blocks"),
@@ -400,12 +404,156 @@ def test_where_a_pin_does_not_serve_the_database_is_copied_and_the_reason_is_not
     assert database.with_name("app.db").stat().st_nlink == (2 if why == "several names" else 1)
 
 
-def test_a_migration_that_cannot_be_told_where_to_work_gets_a_copy(
+def test_a_database_that_a_backup_replaces_is_copied(database: Path, folder: Path) -> None:
+    record = snapshot.take("main", database, folder, redirectable=True, replaced=True)
+    assert isinstance(record, snapshot.Copied)
+    assert record.reason == "a backup takes its place"
+
+
+def test_a_migration_that_was_not_seen_to_obey_works_in_place_and_the_main_file_stays(
+    database: Path, folder: Path, tmp_path: Path
+) -> None:
+    before = digest(database)
+    record = snapshot.take("main", database, folder)
+    assert isinstance(record, snapshot.Pinned)
+    assert "not seen to go where it is told" in record.reason
+    assert snapshot.migration_url(record) == f"sqlite:///{database}"
+    snapshot.prepare(record)
+    with pytest.raises(MigrationError):
+        migrate(record, MIGRATE + "os._exit(3)")
+    assert "PAID" not in support.content(database)
+    assert "paid" in support.content(database)
+    snapshot.prepare(record)
+    assert "paid" not in support.content(database)
+    migrate(record)
+    migrations.run(
+        migrations.Migration("command", f"exec {sys.executable} -c '{CHECKPOINTS}' {database}",
+                             Path("/")),
+        environment=dict(os.environ), cwd=Path("/"), timeout_s=60,
+        pass_fds=snapshot.pass_fds(record),
+    )  # fmt: skip
+    assert digest(database) == before
+    snapshot.adopt(record)
+    assert digest(database) == before
+    support.insert_paid(database)
+    kept = snapshot.restore(record, tmp_path / "backups")
+    assert kept is not None  # what the new release has written
+    assert digest(database) == before
+    snapshot.release(record)
+    support.migrate_again(database)
+
+
+def test_half_a_migration_in_place_is_not_kept_when_it_is_undone(
+    database: Path, folder: Path, tmp_path: Path
+) -> None:
+    before = digest(database)
+    record = snapshot.take("main", database, folder)
+    snapshot.prepare(record)
+    with pytest.raises(MigrationError):
+        migrate(record, MIGRATE + "os._exit(3)")
+    assert snapshot.restore(record, tmp_path / "backups") is None
+    assert digest(database) == before
+    assert not list(tmp_path.glob("backups/*"))
+
+
+@pytest.fixture
+def other_mode(tmp_path: Path) -> Path:
+    """A database with a rollback journal."""
+    (tmp_path / "other").mkdir()
+    return support.make(tmp_path / "other" / "app.db", mode="delete", rows=300)
+
+
+@pytest.mark.parametrize("redirectable", [True, False])
+def test_a_database_in_another_mode_is_pinned_and_put_back_byte_for_byte(
+    other_mode: Path, folder: Path, redirectable: bool
+) -> None:
+    before = digest(other_mode)
+    record = snapshot.take("main", other_mode, folder, redirectable=redirectable, switchable=True)
+    assert isinstance(record, snapshot.Pinned), record.reason
+    assert record.way.endswith("in WAL mode meanwhile")
+    assert digest(other_mode) != before
+    snapshot.prepare(record)
+    migrate(record)
+    snapshot.adopt(record)
+    support.insert_paid(other_mode)
+    snapshot.restore(record, None)
+    assert digest(other_mode) == before
+    assert not journal_mode.note(other_mode).exists()
+    assert snapshot.restore(record, None) is None
+    assert digest(other_mode) == before
+    snapshot.release(record)
+    assert digest(other_mode) == before
+
+
+def test_after_the_commit_it_has_its_own_mode_again(other_mode: Path, folder: Path) -> None:
+    record = snapshot.take("main", other_mode, folder, redirectable=True, switchable=True)
+    snapshot.prepare(record)
+    migrate(record)
+    snapshot.adopt(record)
+    support.insert_paid(other_mode)
+    after = support.content(other_mode)
+    snapshot.release(record)
+    support.wait_for(lambda: not journal_mode.note(other_mode).exists())
+    assert support.content(other_mode) == after.replace("wal", "delete", 1)
+    support.wait_for(lambda: processes.holders(other_mode) == [])
+    assert not any(file.exists() for file in sqlite.companions(other_mode))
+
+
+def test_an_app_that_keeps_it_open_keeps_it_switched_until_the_next_stop(
+    other_mode: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "PATIENCE_S", 0)
+    record = snapshot.take("main", other_mode, folder, redirectable=True, switchable=True)
+    snapshot.prepare(record)
+    migrate(record)
+    snapshot.adopt(record)
+    with support.started(support.HOLDER, other_mode):
+        snapshot.release(record)
+        settling.settle(other_mode, str(folder / "main.work"))
+        assert journal_mode.note(other_mode).exists()
+        assert journal_mode.is_log(files.header(other_mode))
+        settling.end(other_mode)
+    again = snapshot.take("main", other_mode, folder.with_name("u2"), replaced=True)
+    assert isinstance(again, snapshot.Copied)
+    assert not journal_mode.note(other_mode).exists()
+    assert journal_mode.is_switchable(files.header(other_mode))
+
+
+def test_a_switch_that_was_interrupted_is_undone_by_the_next_engine(
+    other_mode: Path, folder: Path
+) -> None:
+    before = support.content(other_mode)
+    support.runs_to_end(lambda: journal_mode.switch(other_mode))
+    assert support.content(other_mode) != before
+    record = snapshot.take("main", other_mode, folder)
+    assert isinstance(record, snapshot.Copied)
+    assert "may set the mode itself" in record.reason
+    assert support.content(other_mode) == before
+
+
+def test_a_long_log_is_brought_in_behind_the_back_of_the_update_and_of_the_app(
     database: Path, folder: Path
 ) -> None:
-    record = snapshot.take("main", database, folder)
-    assert isinstance(record, snapshot.Copied)
-    assert record.reason == "the migration cannot be told where to work"
+    record = pin(database, folder)
+    snapshot.prepare(record)
+    migrate(record, MIGRATE + 'c.execute("INSERT INTO orders (text) VALUES (zeroblob(9000000))")')
+    snapshot.adopt(record)
+    log = database.with_name("app.db-wal")
+    assert log.stat().st_size > settling.LONG_BYTES
+    support.insert_paid(database)
+    before = digest(database)
+    index = os.open(database.with_name("app.db-shm"), os.O_RDWR)
+    try:  # somebody has begun a checkpoint, and does not come to its end
+        assert locks.lock(index, locks.CHECKPOINT_BYTE, 1, fcntl.F_WRLCK)
+        snapshot.release(record)
+        support.insert_paid(database)
+        assert digest(database) == before
+    finally:
+        os.close(index)
+    support.wait_for(lambda: not log.exists() or log.stat().st_size == 0)
+    assert digest(database) != before
+    support.wait_for(lambda: processes.holders(database) == [])
+    elsewhere(lambda: support.migrate_again(database))
 
 
 def test_who_holds_the_database_is_named_and_nothing_is_changed(
@@ -431,23 +579,46 @@ def test_every_verb_can_be_repeated_after_a_kill_at_any_step(
     in_memory: Path, verb: str, again: str
 ) -> None:
     """The next engine repeats the verb, or the transaction's step: prepare, migrate, adopt."""
-    for number in range(1, 200):
+    _is_killed_at(range(1, 200), in_memory, verb, again, "wal", linked=True)
+
+
+@pytest.mark.parametrize(
+    ("verb", "mode", "linked"),
+    [
+        ("take", "delete", True), ("restore", "delete", True), ("release", "delete", True),
+        ("prepare", "wal", False), ("adopt", "wal", False), ("restore", "wal", False),
+    ],
+)  # fmt: skip
+def test_so_it_can_in_place_and_in_the_other_mode(
+    in_memory: Path, verb: str, mode: str, linked: bool
+) -> None:
+    _is_killed_at(range(2, 200, 4), in_memory, verb, "verb", mode, linked=linked)
+
+
+def _is_killed_at(
+    numbers: range, in_memory: Path, verb: str, again: str, mode: str, *, linked: bool
+) -> None:
+    for number in numbers:
         home = in_memory / str(number)
         (home / "data").mkdir(parents=True)
-        if survives_a_kill(home, verb, number, again):
+        if survives_a_kill(home, verb, number, again, mode, linked=linked):
             assert number > 2
             return
     pytest.fail("The verb never came to its end.")
 
 
-def survives_a_kill(home: Path, verb: str, number: int, again: str) -> bool:
-    database = support.make(home / "data" / "app.db", rows=20)
+def survives_a_kill(
+    home: Path, verb: str, number: int, again: str, mode: str, *, linked: bool
+) -> bool:
+    database = support.make(home / "data" / "app.db", rows=20, mode=mode)
     before = support.content(database)
     record_file, after_file = home / "record", home / "after"
 
     def do(name: str) -> None:
         if name == "take":
-            record = snapshot.take("main", database, home / "snapshots", redirectable=True)
+            record = snapshot.take(
+                "main", database, home / "snapshots", redirectable=linked, switchable=True
+            )
             assert isinstance(record, snapshot.Pinned), record.reason
             record_file.write_bytes(msgspec.json.encode(record))
             return
@@ -485,9 +656,10 @@ def survives_a_kill(home: Path, verb: str, number: int, again: str) -> bool:
         if verb == "prepare" and position == 1:
             verb = ""  # the second one is like the first one
     verb = end
+    support.wait_for(lambda: not journal_mode.note(database).exists())
     now = support.content(database)
     if verb == "release":
-        assert now == after_file.read_text()
+        assert now == after_file.read_text().replace("wal", mode, 1)
     else:
         assert now == before
         assert after_file.read_text() in [

@@ -196,7 +196,9 @@ def test_a_good_release_runs_on_a_copy_and_nothing_is_left_of_it(world: World) -
     world.application(
         'sqlite3.connect(os.environ["NOTES_URL"][10:]).execute("SELECT words FROM notes")'
     )
-    assert world.rehearse().rehearsed is True
+    update = world.rehearse()
+    assert update.rehearsed is True
+    assert update.heeded == ["main"]
     assert world.events == ["migration_rehearsed", "rehearsed"]
     assert "nothing is lost" in world.said("migration_rehearsed")
     assert running(world) == []

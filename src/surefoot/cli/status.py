@@ -94,4 +94,5 @@ def _update_lines(report: Status) -> list[tuple[str, str]]:
         lines.append(("Last", f"{last.kind or 'update'}, {ago(last.at)}. {last.text}"))
         if took:
             lines.append(("It took", took))
+        lines += [("Snapshot", f"{name}: {way}") for name, way in last.snapshots.items()]
     return lines

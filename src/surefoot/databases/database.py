@@ -7,10 +7,12 @@ What is done to a snapshot that `take` has made is in `snapshot`; it goes by the
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from surefoot.databases import backups, comparison, files, snapshot, sqlite
+from surefoot.databases import backups, comparison, files, journal_mode, snapshot, sqlite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +59,13 @@ class Database(Protocol):
         """Puts a backup in its place, after what stands there was kept in `folder`; returns where.
         The app is stopped."""
 
-    def take(self, folder: Path, *, redirectable: bool) -> Snapshot:
+    def take(
+        self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool
+    ) -> Snapshot:
         """See `snapshot.take`."""
+
+    def settle(self) -> None:
+        """Gives it back what an update that had no snapshot yet has changed; the app is stopped."""
 
     def copy(self, kept: Kept | None, folder: Path) -> Copy:
         """One to try things on, made in `folder` from a backup; without one, of nothing."""
@@ -118,8 +125,21 @@ class SqliteDatabase:
     def put(self, kept: Kept, folder: Path) -> Path | None:
         return backups.restore(kept, self.path, folder)
 
-    def take(self, folder: Path, *, redirectable: bool) -> Snapshot:
-        return snapshot.take(self.name, self.path, folder, redirectable=redirectable)
+    def take(
+        self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool
+    ) -> Snapshot:
+        return snapshot.take(
+            self.name,
+            self.path,
+            folder,
+            redirectable=redirectable,
+            replaced=replaced,
+            switchable=switchable,
+        )
+
+    def settle(self) -> None:
+        with suppress(sqlite3.Error):  # where it cannot be read, nothing was changed
+            journal_mode.settle(self.path)
 
     def copy(self, kept: Kept | None, folder: Path) -> SqliteCopy:
         own = folder / f"database-{self.name}"

@@ -118,7 +118,7 @@ def has_log(database: Path) -> bool:
 def header(database: Path) -> bytes:
     """The first 100 bytes, where SQLite notes what kind of file it is."""
     with database.open("rb") as file:
-        return file.read(100)
+        return file.read(sqlite.HEADER_BYTES)
 
 
 def stamp(path: Path) -> Stamp:

@@ -30,6 +30,8 @@ SHARED_BYTES = 510
 # In the index of the log (`-shm`): see WALINDEX_LOCK_OFFSET and the table above it in wal.c.
 WRITE_BYTE = 120
 """Exclusive: nobody else can write."""
+CHECKPOINT_BYTE = 121
+"""Exclusive: nobody else can begin a checkpoint."""
 READ_BYTE = 123
 """Read mark 0. Shared: no checkpoint can write a page of the main file."""
 OPEN_BYTE = 128

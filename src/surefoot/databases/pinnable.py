@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from surefoot.databases import files
+from surefoot.databases import files, journal_mode
 
 PAYS_FROM_BYTES = 32 * 1024 * 1024
 """A smaller database is copied as fast as it is pinned."""
@@ -15,13 +15,19 @@ FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs
 """Local, with locks and links that do what they say."""
 
 
-def why_not(database: Path, folder: Path) -> str:
-    """Why the database cannot be pinned, or need not; empty where it should be."""
+def why_not(database: Path, folder: Path, *, switchable: bool) -> str:
+    """Why the database cannot be pinned, or need not; empty where it should be.
+
+    `switchable`: the app does not set the journal mode itself.
+    """
     status = database.stat()
     if status.st_size < PAYS_FROM_BYTES:
         return "it is small"
-    if files.header(database)[18:20] != b"\2\2":
-        return "it is not in WAL mode"
+    if not journal_mode.is_log(header := files.header(database)):
+        if not journal_mode.is_switchable(header):
+            return "it is in no mode that is known"
+        if not switchable:
+            return "it is not in WAL mode, and the app may set the mode itself"
     if status.st_nlink != 1:
         return "its file has several names"
     if status.st_dev != folder.stat().st_dev:

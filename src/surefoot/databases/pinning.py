@@ -11,6 +11,10 @@ the migration writes is in its log:
   outlive the engine. To restore is to remove the log.
 
 No process may have both names open at a time: SQLite would mix their indexes up.
+
+A migration that has not been seen to go where it is told works on the database itself, pinned in
+place: then its log lies beside the database, and a crash has to be recovered from before the app
+is started. A database without a write-ahead log gets one for the time of the update.
 """
 
 from __future__ import annotations
@@ -25,8 +29,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot import durable
-from surefoot.databases import backups, files, locks, sqlite
-from surefoot.databases.processes import GUARD, end_marked
+from surefoot.databases import backups, files, journal_mode, locks, settling, sqlite
+from surefoot.databases.processes import GUARD, SETTLING, end_marked
 from surefoot.databases.records import Pinned, Stamp
 from surefoot.errors import DatabaseError
 
@@ -40,17 +44,33 @@ GUARD_S = 3600
 _held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
 
 
-def take(name: str, database: Path, folder: Path) -> Pinned:
+def take(name: str, database: Path, folder: Path, *, in_place: bool = False) -> Pinned:
     """Pins the database as it is. Raises DatabaseError or sqlite3.Error, with nothing changed."""
     files.wait_until_free(database)
+    modified_ns = database.stat().st_mtime_ns
+    is_other = journal_mode.is_switchable(files.header(database))
+    before = journal_mode.switch(database) if is_other else b""
+    try:
+        return _taken(name, database, folder, before, in_place=in_place)
+    except BaseException:
+        if before and not files.has_log(database):
+            files.remove_companions(database)
+            journal_mode.put_back(database, before, modified_ns)
+        raise
+
+
+def _taken(name: str, database: Path, folder: Path, before: bytes, *, in_place: bool) -> Pinned:
     held = locks.freeze(database)
     try:
         record = Pinned(
             name=name,
             database=str(database),
             folder=str(folder),
+            reason="its migration was not seen to go where it is told" if in_place else "",
             stamp=files.lasting_stamp(database),
             header=files.header(database),
+            header_before=before,
+            in_place=in_place,
             schema_digest=sqlite.schema_of(database),
         )
     except BaseException:
@@ -86,7 +106,9 @@ def prepare(snapshot: Pinned) -> None:
     """Back to `take`: an empty log beside the link, none beside the database."""
     end_marked(snapshot.folder)
     _check(snapshot)
-    if snapshot.valid_path.read_bytes():
+    if snapshot.valid_path.read_bytes() or (
+        snapshot.in_place and files.has_log(snapshot.database_path)
+    ):
         _drop_log(snapshot)
         durable.write(snapshot.valid_path, b"")
     elif files.has_log(snapshot.database_path):
@@ -108,7 +130,9 @@ def adopt(snapshot: Pinned) -> None:
     end_marked(_key(snapshot), GUARD)
     files.wait_until_free(database)
     log, own_log = sqlite.companions(work)[0], sqlite.companions(database)[0]
-    if log.exists() and log.stat().st_size:
+    if snapshot.in_place:
+        _adopt_in_place(snapshot)
+    elif log.exists() and log.stat().st_size:
         with (
             sqlite.explained(database, "cannot be read after its migration"),
             closing(sqlite.connect(work)) as connection,
@@ -132,6 +156,22 @@ def adopt(snapshot: Pinned) -> None:
     _leave_guard(snapshot, held)
 
 
+def _adopt_in_place(snapshot: Pinned) -> None:
+    """What the migration has written lies where it belongs, and only has to last."""
+    database = snapshot.database_path
+    log = sqlite.companions(database)[0]
+    with (
+        sqlite.explained(database, "cannot be read after its migration"),
+        closing(sqlite.connect(database)) as connection,
+    ):
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if log.exists():
+        durable.sync_file(log)
+        durable.sync_folder(database.parent)
+    if not snapshot.valid_path.read_bytes():
+        _note_adopted(snapshot, log)
+
+
 def restore(
     snapshot: Pinned, keep_replaced: Path | None, *, update: str, release: str
 ) -> Path | None:
@@ -152,6 +192,8 @@ def restore(
     if keep_replaced is not None and _has_rows_of_the_app(snapshot):
         kept = _keep(snapshot, keep_replaced, update, release)
     _drop_log(snapshot)
+    if snapshot.header_before:
+        journal_mode.put_back(database, snapshot.header_before, snapshot.stamp.modified_ns)
     durable.make_folder(snapshot.folder_path)
     durable.write(snapshot.restored_path, b"")
     _let_go(snapshot)
@@ -164,6 +206,8 @@ def release(snapshot: Pinned) -> None:
         durable.remove(snapshot.valid_path)
         durable.remove(snapshot.restored_path)
     _let_go(snapshot)
+    if settling.begin(snapshot.database_path, _key(snapshot)):
+        return
     end_marked(_key(snapshot), GUARD)
     with (
         suppress(sqlite3.Error),  # the app does it by itself, only later
@@ -181,6 +225,8 @@ def _build(snapshot: Pinned) -> None:
             _held[key] = (locks.freeze(snapshot.database_path), None)
     held = _held[key][0]
     _let_go_of_work(snapshot)
+    if snapshot.in_place:
+        return
     if not locks.lock(held.index, locks.WRITE_BYTE, 1, fcntl.F_WRLCK):
         raise sqlite.in_use(snapshot.database_path)
     durable.make_folder(work.parent)
@@ -226,7 +272,11 @@ def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
     signals, since an app that closes its database last would bring the log into the main file."""
     subprocess.Popen(
         ["/bin/sh", "-c", f"trap '' HUP INT TERM; exec sleep {GUARD_S}"],
-        env={GUARD: _key(snapshot), "PATH": os.defpath},
+        env={
+            GUARD: _key(snapshot),
+            SETTLING: snapshot.database,
+            "PATH": os.defpath,
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -239,7 +289,9 @@ def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
 def _is_ready(snapshot: Pinned) -> bool:
     """Whether the link is held and nothing was written to it."""
     held = _held.get(_key(snapshot))
-    return held is not None and held[1] is not None and not files.has_log(snapshot.work_path)
+    if held is None or snapshot.in_place:
+        return held is not None
+    return held[1] is not None and not files.has_log(snapshot.work_path)
 
 
 def _note_adopted(snapshot: Pinned, log: Path) -> None:
@@ -252,6 +304,8 @@ def _has_rows_of_the_app(snapshot: Pinned) -> bool:
     log = sqlite.companions(snapshot.database_path)[0]
     if not files.has_log(snapshot.database_path):
         return False
+    if snapshot.in_place and not snapshot.valid_path.read_bytes():
+        return False  # the app was not started since
     try:
         adopted = msgspec.json.decode(snapshot.valid_path.read_bytes(), type=Stamp | None)
     except (OSError, msgspec.MsgspecError):
@@ -285,16 +339,29 @@ def _check(snapshot: Pinned) -> None:
             "put back; it was left as it is.",
             next_step="Put a backup back: `surefoot backups` lists them.",
         )
-    if (
-        database.exists()
-        and _is_like(files.stamp(database), snapshot.stamp)
-        and files.header(database) == snapshot.header
+    if database.exists() and (
+        (
+            _is_like(files.stamp(database), snapshot.stamp)
+            and files.header(database) == snapshot.header
+        )
+        or _is_switched_back(snapshot)
     ):
         return
     raise DatabaseError(
         f"The database {database} was pinned for the update, but its file has changed, so it "
         "cannot be put back; it was left as it is.",
         next_step="Put a backup back: `surefoot backups` lists them.",
+    )
+
+
+def _is_switched_back(snapshot: Pinned) -> bool:
+    """Whether an interrupted restore has come as far as that."""
+    database = snapshot.database_path
+    return (
+        bool(snapshot.header_before)
+        and files.header(database) == snapshot.header_before
+        and database.stat().st_ino == snapshot.stamp.inode
+        and not files.has_log(database)
     )
 
 

@@ -18,8 +18,13 @@ MARK = "SUREFOOT_MIGRATION"
 GUARD = "SUREFOOT_GUARD"
 """The same for the process that holds a database's locks when the engine may be gone."""
 
+SETTLING = "SUREFOOT_SETTLING"
+"""The same for what holds a database, or works on it, after the commit: the database's path."""
+
 KILLED_WITHIN_S = 10.0
 _PROC = Path("/proc")
+_SHOWN = 80
+"""Characters of a command."""
 
 
 def holders(path: Path, *, writing: bool = False) -> list[int]:
@@ -56,6 +61,20 @@ def _is_writable(pid: int, descriptor: str) -> bool:
         if line.startswith("flags:"):
             return bool(int(line.split()[1], 8) & os.O_ACCMODE)
     return True
+
+
+def named(pids: list[int]) -> str:
+    """The processes with their commands, for people."""
+    names = []
+    for pid in pids:
+        name = ""
+        with suppress(OSError):
+            words = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+            line = " ".join(w.decode(errors="replace") for w in words if w)
+            line = " ".join((line or (_PROC / str(pid) / "comm").read_text()).split())
+            name = f" ({line[:_SHOWN]}{'...' if len(line) > _SHOWN else ''})"
+        names.append(f"process {pid}{name}")
+    return ", ".join(names) or "a process that cannot be seen from here"
 
 
 def end_marked(mark: str, variable: str = MARK) -> None:

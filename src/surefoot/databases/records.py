@@ -26,6 +26,11 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         return Path(self.database)
 
     @property
+    def way(self) -> str:
+        """How it was taken, in a few words."""
+        return "there is none yet"
+
+    @property
     def folder_path(self) -> Path:
         return Path(self.folder)
 
@@ -59,6 +64,10 @@ class Copied(_Record, frozen=True, kw_only=True, tag="copy"):
     """`reflink` where the file system shares the blocks, else `copy`."""
 
     @property
+    def way(self) -> str:
+        return "copied by sharing blocks" if self.method == "reflink" else "copied"
+
+    @property
     def copy_path(self) -> Path:
         return self.folder_path / f"{self.name}.db"
 
@@ -70,7 +79,16 @@ class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
     """Of the main file. Its time of change does not count: a link to it comes and goes."""
     header: bytes
     """The first 100 bytes of the main file."""
+    header_before: bytes = b""
+    """What they were where the database was switched to a write-ahead log for the update."""
+    in_place: bool = False
+    """The migration works on the database itself, and not on a link to it."""
     schema_digest: str
+
+    @property
+    def way(self) -> str:
+        where = "pinned in place" if self.in_place else "pinned"
+        return f"{where}, in WAL mode meanwhile" if self.header_before else where
 
     @property
     def work_path(self) -> Path:

@@ -28,10 +28,11 @@ Rules that hold for every verb and every kind:
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from surefoot import durable
-from surefoot.databases import copying, pinnable, pinning, sqlite
+from surefoot.databases import copying, journal_mode, pinnable, pinning, settling, sqlite
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.databases.records import Absent, Copied, Pinned, Snapshot
 from surefoot.errors import DatabaseError
@@ -56,24 +57,37 @@ __all__ = [
 ]
 
 
-def take(name: str, database: Path, folder: Path, *, redirectable: bool = False) -> Snapshot:
+def take(
+    name: str,
+    database: Path,
+    folder: Path,
+    *,
+    redirectable: bool = False,
+    replaced: bool = False,
+    switchable: bool = False,
+) -> Snapshot:
     """Makes it possible to put the database back to what it is now.
 
-    `redirectable`: the migration obeys `migration_url` (there is a variable that tells the app its
-    URL), so that it may be pinned instead of copied. A database that is not there yet gives
-    "absent": putting it back means that it is gone again.
+    `redirectable`: the migration has been seen to obey `migration_url`; else a pinned database is
+    pinned in place. `replaced`: another file takes its place, so that it cannot be pinned.
+    `switchable`: the app does not set the journal mode itself. A database that is not there yet
+    gives "absent": putting it back means that it is gone again.
     """
     database = database.resolve()
     durable.make_folder(folder)
     folder = folder.resolve()
     end_marked(str(folder))
+    settling.end(database)
     pinning.clear(name, folder)
+    with suppress(sqlite3.Error):  # an earlier update may have left it switched
+        journal_mode.settle(database)
     if not database.exists():
         return copying.take(name, database, folder)
-    reason = "the migration cannot be told where to work"
-    if redirectable and not (reason := pinnable.why_not(database, folder)):
+    if replaced:
+        return copying.take(name, database, folder, reason="a backup takes its place")
+    if not (reason := pinnable.why_not(database, folder, switchable=switchable)):
         try:
-            return pinning.take(name, database, folder)
+            return pinning.take(name, database, folder, in_place=not redirectable)
         except (DatabaseError, OSError, sqlite3.Error) as error:
             reason = f"pinning it failed: {error}"
             pinning.clear(name, folder)
@@ -82,7 +96,9 @@ def take(name: str, database: Path, folder: Path, *, redirectable: bool = False)
 
 def migration_url(snapshot: Snapshot) -> str:
     """Where the migration must work, as a SQLAlchemy URL."""
-    path = snapshot.work_path if isinstance(snapshot, Pinned) else snapshot.database
+    path = snapshot.database_path
+    if isinstance(snapshot, Pinned) and not snapshot.in_place:
+        path = snapshot.work_path
     return f"sqlite:///{path}"
 
 

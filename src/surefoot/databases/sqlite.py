@@ -12,12 +12,15 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from surefoot import durable
-from surefoot.databases.processes import holders
+from surefoot.databases.processes import holders, named
 from surefoot.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "back_up",
@@ -37,6 +40,7 @@ Progress = Callable[[int, int], None]
 
 PAGES_PER_STEP = 2000
 BUSY_S = 10.0
+HEADER_BYTES = 100
 
 # Without the app's own extensions a check cannot be carried through; that is no damage.
 _FOREIGN = ("no such module", "no such collation", "unknown tokenizer", "no such function")
@@ -185,19 +189,9 @@ def in_use(path: Path) -> DatabaseError:
     """The error that names who has the database open."""
     pids = [pid for pid in holders(path) if pid != os.getpid()]
     return DatabaseError(
-        f"The database {path} is in use by {_named(pids)}; it was left as it is.",
+        f"The database {path} is in use by {named(pids)}; it was left as it is.",
         next_step="End that process, or let it be one of the app's own, and try again.",
     )
-
-
-def _named(pids: list[int]) -> str:
-    names = []
-    for pid in pids:
-        name = ""
-        with suppress(OSError):
-            name = f" ({Path(f'/proc/{pid}/comm').read_text().strip()})"
-        names.append(f"process {pid}{name}")
-    return ", ".join(names) or "a process that cannot be seen from here"
 
 
 def companions(path: Path) -> tuple[Path, ...]:

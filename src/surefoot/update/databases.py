@@ -62,7 +62,12 @@ class Databases:
         durable.make_folder(folder, mode=0o700)
         records = [
             msgspec.to_builtins(
-                found.take(folder, redirectable=self._settings(found.name).variable is not None)
+                found.take(
+                    folder,
+                    redirectable=found.name in update.heeded,
+                    replaced=self._replacement(update, found.name) is not None,
+                    switchable=update.switchable,
+                )
             )
             for found in self
         ]
@@ -97,6 +102,9 @@ class Databases:
     def put_back(self, update: Update) -> None:
         """All of them become what they were, or the backup that a person has chosen instead."""
         rescued = self._put_rescue(update)
+        if not update.snapshots:
+            for found in self:
+                found.settle()
         for taken in snapshots(update):
             # Where no migration ran, what was written since belongs to users and stays.
             if taken.name != rescued and (
@@ -197,13 +205,15 @@ class Databases:
         self.tell(update, "migrating", f"Migrating database {taken.name}.")
         folder = self.migrating(update)
         variables = processes.command_environment(folder, self.home, self.config)
-        variables |= snapshot.migration_environment(taken, settings.variable)
+        # A migration may reach more than one of them, with ATTACH or an alias.
+        for other in snapshots(update):
+            variables |= snapshot.migration_environment(other, self._settings(other.name).variable)
         migrations.run(
             found,
             environment=variables,
             cwd=folder / "app" / self.config.app.directory,
             timeout_s=settings.timeout_s,
-            pass_fds=snapshot.pass_fds(taken),
+            pass_fds=tuple(fd for each in snapshots(update) for fd in snapshot.pass_fds(each)),
         )
 
     def _put_rescue(self, update: Update) -> str | None:
@@ -230,3 +240,11 @@ class Databases:
 def snapshots(update: Update) -> list[Snapshot]:
     """The records that the update's lock holds."""
     return [msgspec.convert(record, Snapshot) for record in update.snapshots]
+
+
+def ways(update: Update) -> dict[str, str]:
+    """How the snapshot of each database was taken, and why not faster; for people."""
+    return {
+        taken.name: f"{taken.way} ({taken.reason})" if taken.reason else taken.way
+        for taken in snapshots(update)
+    }

@@ -199,6 +199,8 @@ class Snapshotted(Event):
     """The databases can be put back."""
 
     name = "snapshotted"
+    snapshots: dict[str, str] = field(default_factory=dict)
+    """By database: how it was taken, and why not faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +258,8 @@ class Ended(Event):
     healthy: bool = True
     """Whether what serves now was found healthy."""
     durations: Durations = field(default_factory=dict)
+    snapshots: dict[str, str] = field(default_factory=dict)
+    """By database: how its snapshot was taken, and why not faster."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import rehearsal, remembered
+from surefoot.update import databases, rehearsal, remembered
 from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
@@ -112,8 +112,13 @@ class LocalHost:
     def snapshot(self, update: Update) -> Update:
         self._stop()
         update = self.databases.take(update)
+        ways = databases.ways(update)
+        told = "".join(f" {name}: {way}." for name, way in ways.items())
         self.tell(
-            update, "snapshotted", f"Snapshot of {_count(len(update.snapshots), 'database')}."
+            update,
+            "snapshotted",
+            f"Snapshot of {_count(len(update.snapshots), 'database')}.{told}",
+            snapshots=ways,
         )
         return update
 
@@ -396,6 +401,7 @@ def _facts(update: Update) -> dict[str, Any]:
         "output": update.output,
         "healthy": update.healthy,
         "durations": update.durations,
+        "snapshots": databases.ways(update),
         "window": update.window_s,
         "turned_away": update.turned_away,
     }

@@ -71,6 +71,10 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """By database: the steps of the app's own downgrade, which was tried on a copy (`rollback`)."""
     restores: dict[str, str] = msgspec.field(default_factory=dict)
     """By database: the backup that takes its place (`rollback`)."""
+    heeded: list[str] = msgspec.field(default_factory=list)
+    """The databases whose migration was seen, on a copy, to go where it is told."""
+    switchable: bool = False
+    """The release does not set the journal mode of a database itself."""
     rehearsed: bool = False
     """Whether the whole app was found healthy on a copy of the databases."""
     pending: list[str] = msgspec.field(default_factory=list)

@@ -85,12 +85,14 @@ class Rehearsal:
     """The backup of each database that is there, made just now."""
     tell: Tell
     _copies: dict[str, Copy] = field(init=False, default_factory=dict)
+    _heeded: list[str] = field(init=False, default_factory=list)
 
     def run(self) -> Update:
         """Returns the update with `rehearsed` set. Raises StageError, and HeldError where a person
         must agree; the app was not touched."""
         try:
-            return msgspec.structs.replace(self.update, rehearsed=self._rehearsed())
+            rehearsed = self._rehearsed()
+            return msgspec.structs.replace(self.update, rehearsed=rehearsed, heeded=self._heeded)
         finally:
             clean(self.home)
 
@@ -131,6 +133,7 @@ class Rehearsal:
         before = self._schema(name)
         took_s = self._migrate_copy(name, migration)
         self._check_real(name, before)
+        self._heeded.append(name)
         changes = self._copies[name].changes()
         lost = [comparison.in_words(change) for change in changes if change.is_loss_of_rows]
         if lost:
@@ -186,6 +189,8 @@ class Rehearsal:
             before = self._schema(name)
             took_s = self._migrate_copy(name, migration)
             self._check_real(name, before)
+            if self._copies[name].schema() != before:
+                self._heeded.append(name)
             duration_s += took_s
             found[name] = self._copies[name].changes()
             self._tell_migrated(name, took_s, found[name])
@@ -220,7 +225,7 @@ class Rehearsal:
         """Code that never mentions the variable cannot heed it: nothing of it is run."""
         for name in names:
             variable = self.config.database[name].variable
-            if variable and not _mentions(code, variable):
+            if variable and not mentions(code, variable):
                 raise _SkippedError(f"nothing in the release mentions {variable}")
 
     def _check_heeds(self, name: str, migration: Migration) -> None:
@@ -403,7 +408,7 @@ class Rehearsal:
             raise StageError(error.message, next_step=error.next_step) from error
 
 
-def _mentions(code: Path, variable: str) -> bool:
+def mentions(code: Path, variable: str) -> bool:
     """Whether the name stands in a file that could read it, in whatever case: settings classes
     write it small."""
     wanted = variable.lower().encode()

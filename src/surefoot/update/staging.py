@@ -59,6 +59,11 @@ class Staging:
         rehearsal.clean(self.home)
         self._check_room()
         release = self._ready(update) if update.kind != "restore" else None
+        if release is not None:
+            code = self.databases.code(release.id)
+            update = msgspec.structs.replace(
+                update, switchable=not rehearsal.mentions(code, "journal_mode")
+            )
         if release is not None and update.kind == "update":
             self._check_schema(release)
         made = self._back_up(update)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from surefoot.cli.doctor.check import Finding, Subject, ok, problem, warning
 from surefoot.cli.output import ago, size
 from surefoot.databases import backups as kept_backups
-from surefoot.databases import sqlite
+from surefoot.databases import journal_mode, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,12 @@ def _existing(name: str, path: Path, subject: Subject) -> Iterator[Finding]:
             f"{name}: {path} lies on a network file system ({kind}), where SQLite's locks cannot "
             "be relied on.",
             "Move it to a local disk.",
+        )
+    if journal_mode.note(path).exists():
+        yield warning(
+            f"{name}: an update has switched it to journal mode {mode}, and the app has kept it "
+            "open since, so it could not be switched back.",
+            "It works as it is. End `surefoot run` and start it again: that switches it back.",
         )
     holders = _names(sqlite.holders(path))
     if holders and not subject.running:

@@ -1,5 +1,5 @@
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -136,6 +136,42 @@ def test_what_is_protected_is_not_pruned(folder: Path, database: Path) -> None:
     names = [make(folder, database, f"v{9 - n}").name for n in range(4)]
     backups.prune(folder, 1, {names[0]})
     assert {kept.name for kept in backups.all(folder)} == {names[0], names[-1]}
+
+
+def age(folder: Path, name: str, days: int) -> None:
+    """As if it had been made so long ago."""
+    file = folder / f"{name}.json"
+    facts = msgspec.json.decode(file.read_bytes(), type=backups.Facts)
+    facts = msgspec.structs.replace(facts, made_at=datetime.now(UTC) - timedelta(days=days))
+    file.write_bytes(msgspec.json.encode(facts))
+
+
+def test_what_is_too_old_goes_but_for_the_last_one(folder: Path, database: Path) -> None:
+    names = [make(folder, database, f"v{9 - n}").name for n in range(3)]
+    for name, days in zip(names, (40, 30, 20), strict=True):
+        age(folder, name, days)
+    assert backups.prune(folder, 9, set(), max_age=timedelta(days=25)) == [names[1], names[0]]
+    assert backups.prune(folder, 9, set(), max_age=timedelta(days=1)) == []
+
+
+def test_the_oldest_go_until_the_rest_is_small_enough(folder: Path, database: Path) -> None:
+    kept = [make(folder, database, f"v{9 - n}") for n in range(4)]
+    for days, one in enumerate(reversed(kept), 1):
+        age(folder, one.name, days)
+    other = make(folder, database, "v0", name="jobs")
+    age(folder, other.name, 99)
+    size_bytes = kept[0].file.stat().st_size
+    removed = backups.prune(folder, 9, {kept[0].name}, max_bytes=4 * size_bytes)
+    assert removed == [kept[1].name]
+    assert set(backups.prune(folder, 9, set(), max_bytes=1)) == {kept[0].name, kept[2].name}
+    assert {left.name for left in backups.all(folder)} == {kept[3].name, other.name}
+
+
+def test_what_it_takes_to_go_back_to_a_release_is_found(folder: Path, database: Path) -> None:
+    made = [make(folder, database, release) for release in ("v1", "v1", "v2", "v3")]
+    for days, one in enumerate(reversed(made), 1):
+        age(folder, one.name, days)
+    assert backups.newest_of(folder, ["v1", "v3", "v4"]) == {made[1].name, made[3].name}
 
 
 def test_a_damaged_backup_does_not_push_a_good_one_out(folder: Path, database: Path) -> None:

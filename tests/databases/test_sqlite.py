@@ -33,17 +33,15 @@ def test_copying_only_the_file_of_a_live_database_loses_rows_and_a_backup_does_n
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-@pytest.mark.parametrize("pause_s", [0, 0.01])
+@pytest.mark.parametrize("rest", [0, 1])
 def test_a_backup_of_a_database_that_is_written_to_is_one_moment_of_it(
-    tmp_path: Path, mode: str, pause_s: float
+    tmp_path: Path, mode: str, rest: float
 ) -> None:
     database = support.make(tmp_path / "app.db", mode=mode, rows=20_000)
     told = []
     with support.started(support.WRITER, database):
         before = count(database)
-        sqlite.back_up(
-            database, tmp_path / "b.db", pause_s=pause_s, progress=lambda *a: told.append(a)
-        )
+        sqlite.back_up(database, tmp_path / "b.db", rest=rest, progress=lambda *a: told.append(a))
         after = count(database)
         support.wait_for(lambda: count(database) > after)  # the app goes on writing
     orders, items = count(tmp_path / "b.db")
@@ -52,18 +50,35 @@ def test_a_backup_of_a_database_that_is_written_to_is_one_moment_of_it(
     assert told[-1][0] == told[-1][1]
 
 
-def test_writers_in_wal_mode_do_not_wait_for_a_backup_that_rests(tmp_path: Path) -> None:
-    database = support.make(tmp_path / "app.db", rows=40_000)
-    seen = []
+def test_writers_do_not_wait_for_a_backup_that_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested: list[float] = []
+    monkeypatch.setattr(sqlite, "sleep", rested.append)
+    database = support.make(tmp_path / "app.db", rows=60_000)
+
+    def is_written_to(_: int, __: int) -> None:
+        written = count(database)[0]
+        support.wait_for(lambda: count(database)[0] > written)
+
     with support.started(support.WRITER, database):
-        sqlite.back_up(
-            database,
-            tmp_path / "b.db",
-            pause_s=0.2,
-            progress=lambda *_: seen.append(count(database)[0]),
-        )
-    assert len(seen) >= 2
-    assert seen[-1] > seen[0]
+        sqlite.back_up(database, tmp_path / "b.db", progress=is_written_to)
+    assert rested
+    assert min(rested) > 0
+
+
+def test_in_the_other_modes_a_writer_waits_for_one_step_only(tmp_path: Path) -> None:
+    database = support.make(tmp_path / "app.db", mode="delete", rows=60_000)
+    told: list[int] = []
+
+    def is_written_to(done: int, _: int) -> None:
+        told.append(done)
+        if len(told) == 1:
+            support.insert(database, 1)
+
+    sqlite.back_up(database, tmp_path / "b.db", progress=is_written_to)
+    assert count(tmp_path / "b.db") == count(database) == (60_001, 60_001)
+    assert sorted(told) != told or len(told) > len(set(told))  # it began anew
 
 
 def test_a_backup_has_the_mode_of_its_source(tmp_path: Path) -> None:

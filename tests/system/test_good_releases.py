@@ -69,7 +69,10 @@ def test_a_backup_comes_back_together_with_its_release(server: Notes) -> None:
     assert restored.returncode == ExitCode.OK, restored
     assert server.version() == "1.0"
     assert before.lost() == []
-    assert len(json.loads(server.command("backups", "--json").stdout)) > len(backups)
+    now = json.loads(server.command("backups", "--json").stdout)
+    assert len(now) > len(backups)
+    (replaced,) = [b for b in now if b["kind"] == "replaced"]
+    assert replaced["release"] == server._history.commits["v1.2"][:12]
 
 
 def test_two_requests_at_once_are_one_update_and_one_clear_refusal(notes: Notes) -> None:

@@ -117,6 +117,12 @@ def _keep(keep: Keep) -> Iterator[Problem]:
     if keep.releases < 2:
         what = "at least 2 releases are kept: the current one and the one before it."
         yield "keep.releases", what, ""
+    for name, value in (
+        ("backups_days", keep.backups_days),
+        ("backups_size", keep.backups_size_mb),
+    ):
+        if value is not None and value <= 0:
+            yield f"keep.{name}", "it must be more than 0; leave it out for no limit.", ""
     if keep.backups < 1:
         yield "keep.backups", "at least one backup is kept.", ""
 

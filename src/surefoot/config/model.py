@@ -134,6 +134,11 @@ class Keep(_Section, frozen=True, kw_only=True):
     """Belong to the user: they live in the home and are linked into every release."""
     releases: int = 3
     backups: int = 5
+    """Of each database. The newest of each, and of each release on disk, stays in any case."""
+    backups_days: float | None = None
+    """Older ones go, however few they are."""
+    backups_size_mb: int | None = field(default=None, name="backups_size")
+    """Megabytes that all of them may have."""
 
 
 class Update(_Section, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -29,6 +29,7 @@ from surefoot.databases import files, sqlite
 from surefoot.errors import DamagedError, DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 SCHEMA = 1
@@ -77,7 +78,6 @@ def make(
     update: str = "",
     release: str = "",
     kind: Kind = "before_update",
-    pause_s: float = 0,
     progress: sqlite.Progress | None = None,
 ) -> Kept:
     """Backs up a database that is in use; returns when the backup is durable and verified.
@@ -89,7 +89,7 @@ def make(
         left_over.unlink()
     now = datetime.now(UTC)
     file = _free_file(folder, now, release, database)
-    sqlite.back_up(source, file, pause_s=pause_s, progress=progress)
+    sqlite.back_up(source, file, progress=progress)
     facts = Facts(
         kind=kind,
         made_at=now,
@@ -125,17 +125,22 @@ def keep_replaced(
         durable.sync_file(source)
         files.put(source, file)
     if not _json(file).exists():
-        _describe(
-            file,
-            Facts(
-                kind="replaced",
-                made_at=datetime.now(UTC),
-                update=update,
-                release=release,
-                database=database,
-                size_bytes=file.stat().st_size,
-            ),
+        facts = Facts(
+            kind="replaced",
+            made_at=datetime.now(UTC),
+            update=update,
+            release=release,
+            database=database,
+            size_bytes=file.stat().st_size,
         )
+        with suppress(DatabaseError):  # it may be kept because it cannot be read
+            if not files.has_log(file):
+                facts = msgspec.structs.replace(
+                    facts,
+                    schema_digest=sqlite.schema_of(file, own=True),
+                    revisions=sqlite.revisions_of(file, own=True),
+                )
+        _describe(file, facts)
     return file
 
 
@@ -171,33 +176,82 @@ def verify(kept: Kept) -> None:
         sqlite.check(kept.file)
 
 
-def prune(folder: Path, keep: int, protected: set[str]) -> list[str]:
+def prune(
+    folder: Path,
+    keep: int,
+    protected: set[str],
+    *,
+    max_age: timedelta | None = None,
+    max_bytes: int | None = None,
+) -> list[str]:
     """Removes old backups and returns their names.
 
-    Of each database and kind the newest `keep` stay; damaged ones do not count, and stay
-    as well, for a person to look at. What is `protected` stays. None is removed before a newer one
-    of the same database was read and found whole, so the last good one is never removed.
+    Of each database and kind the newest `keep` stay, if they are not older than `max_age`. The
+    oldest of all go until the rest has no more than `max_bytes`. The newest of each database and
+    kind stays all the same; what is `protected` does; and damaged ones do, for a person to look at;
+    they do not count. None is removed before one of the same database that stays was read and
+    found whole, so the last good one is never removed.
     """
     groups: dict[tuple[str, str], list[Kept]] = {}
     for kept in all(folder):
         if kept.is_good and kept.facts is not None:
             groups.setdefault((kept.facts.database, kept.facts.kind), []).append(kept)
+    surplus = _surplus([*groups.values()], max(keep, 1), protected, max_age, max_bytes)
     removed = []
     for group in groups.values():
-        surplus = [k for k in group[max(keep, 1) :] if k.name not in protected]
-        if not surplus or not any(map(_is_whole, group[: max(keep, 1)])):
-            continue
-        for kept in surplus:
-            _remove(kept)
-            removed.append(kept.name)
+        going = [kept for kept in group if kept.name in surplus]
+        if going and any(_is_whole(kept) for kept in group if kept.name not in surplus):
+            for kept in going:
+                _remove(kept)
+                removed.append(kept.name)
     return removed
 
 
-def restore(kept: Kept, target: Path, replaced_into: Path | None) -> Path | None:
+def _surplus(
+    groups: list[list[Kept]],
+    keep: int,
+    protected: set[str],
+    max_age: timedelta | None,
+    max_bytes: int | None,
+) -> set[str]:
+    """The names of those that are to go; each group has the newest first."""
+    oldest = datetime.now(UTC) - max_age if max_age is not None else None
+    surplus, left = set(), []
+    for group in groups:
+        for number, kept in enumerate(group):
+            made_at = kept.facts.made_at if kept.facts else None
+            is_old = oldest is not None and made_at is not None and made_at < oldest
+            if (number >= keep or (is_old and number)) and kept.name not in protected:
+                surplus.add(kept.name)
+            else:
+                left.append((made_at, kept, number == 0 or kept.name in protected))
+    if max_bytes is not None:
+        size_bytes = sum(kept.file.stat().st_size for _, kept, _ in left)
+        for _, kept, stays in sorted(left, key=lambda each: _age(each[1])):
+            if size_bytes > max_bytes and not stays:
+                surplus.add(kept.name)
+                size_bytes -= kept.file.stat().st_size
+    return surplus
+
+
+def newest_of(folder: Path, releases: Iterable[str]) -> set[str]:
+    """The names of the newest sound backup of each database and release: what is needed to go back
+    to one of these."""
+    wanted, found = set(releases), {}
+    for kept in reversed(all(folder)):
+        facts = kept.facts
+        if kept.is_good and facts and facts.kind == "before_update" and facts.release in wanted:
+            found[facts.database, facts.release] = kept.name
+    return set(found.values())
+
+
+def restore(
+    kept: Kept, target: Path, replaced_into: Path | None, *, update: str = "", release: str = ""
+) -> Path | None:
     """Puts a backup in a database's place, durably, after what stands there was kept.
 
-    The app is stopped. Returns the file of what was replaced. Raises DatabaseError, with nothing
-    touched, where the backup is damaged or the database is in use.
+    The app is stopped. Returns the file of what was replaced, which belongs to `release`. Raises
+    DatabaseError, with nothing touched, where the backup is damaged or the database is in use.
     """
     verify(kept)
     target = target.resolve()
@@ -205,7 +259,9 @@ def restore(kept: Kept, target: Path, replaced_into: Path | None) -> Path | None
     keep = None
     if replaced_into is not None:
         database = kept.facts.database if kept.facts else target.stem
-        keep = functools.partial(keep_replaced, replaced_into, database=database)
+        keep = functools.partial(
+            keep_replaced, replaced_into, database=database, update=update, release=release
+        )
     replaced = files.clear_for_another(target, keep)
     files.put(staged, target)
     durable.remove(staged)

@@ -55,9 +55,9 @@ class Database(Protocol):
     def compare(self, now: Kept, then: Kept) -> list[Change]:
         """What would be different if the backup `then` took the place of what `now` is one of."""
 
-    def put(self, kept: Kept, folder: Path) -> Path | None:
+    def put(self, kept: Kept, folder: Path, *, update: str, release: str) -> Path | None:
         """Puts a backup in its place, after what stands there was kept in `folder`; returns where.
-        The app is stopped."""
+        The app is stopped; `release` is whose database it was."""
 
     def take(
         self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool
@@ -122,8 +122,8 @@ class SqliteDatabase:
     def compare(self, now: Kept, then: Kept) -> list[Change]:
         return comparison.compare(now.file, then.file, own=True)
 
-    def put(self, kept: Kept, folder: Path) -> Path | None:
-        return backups.restore(kept, self.path, folder)
+    def put(self, kept: Kept, folder: Path, *, update: str, release: str) -> Path | None:
+        return backups.restore(kept, self.path, folder, update=update, release=release)
 
     def take(
         self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool

@@ -12,6 +12,8 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -39,6 +41,9 @@ Progress = Callable[[int, int], None]
 """Told how many pages are done, of how many."""
 
 PAGES_PER_STEP = 2000
+REST = 1.0
+"""How long a backup rests after each step, in lengths of the step."""
+MAX_RESTARTS = 3
 BUSY_S = 10.0
 HEADER_BYTES = 100
 
@@ -47,13 +52,14 @@ _FOREIGN = ("no such module", "no such collation", "unknown tokenizer", "no such
 
 
 def back_up(
-    source: Path, target: Path, *, pause_s: float = 0, progress: Progress | None = None
+    source: Path, target: Path, *, rest: float = REST, progress: Progress | None = None
 ) -> None:
     """Copies a database that is in use, write-ahead log included, durably and checked.
 
-    In one go, so that it ends however much is written meanwhile. With `pause_s` it rests that long
-    after every 2000 pages, where the database is in WAL mode (in the other modes the app's
-    writers would have to wait for all the rests).
+    In steps of 8 MB or so, and after each it rests, `rest` times as long as the step took, so that
+    the app has its share of the disk. It ends however much is written meanwhile: in WAL mode it
+    copies one moment of the database, and nobody waits for it; in the other modes writers wait for
+    one step, and where they make it begin anew too often it goes on without rests.
 
     Raises DatabaseError where `target` exists, or where the copy cannot be made; there is no
     target then.
@@ -64,7 +70,7 @@ def back_up(
     _remove_with_companions(temporary)
     try:
         with explained(source, "could not be copied", "The database was not touched."):
-            _copy_pages(source, temporary, pause_s, progress)
+            _copy_pages(source, temporary, rest, progress)
             check(temporary)
         shutil.copymode(source, temporary)
         if os.geteuid() == 0:
@@ -76,21 +82,48 @@ def back_up(
     durable.sync_folder(target.parent)
 
 
-def _copy_pages(source: Path, target: Path, pause_s: float, progress: Progress | None) -> None:
-    def tell(_: int, remaining: int, total: int) -> None:
-        if progress is not None:
-            progress(total - remaining, total)
-
+def _copy_pages(source: Path, target: Path, rest: float, progress: Progress | None) -> None:
     with closing(connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        mode = live.execute("PRAGMA journal_mode").fetchone()[0]
-        pages = PAGES_PER_STEP if pause_s and mode == "wal" else -1
-        # One read transaction around all the steps: what is written meanwhile cannot restart them.
-        live.execute("BEGIN")
-        live.execute("SELECT count(*) FROM sqlite_master").fetchone()
         # The temporary file is thrown away when this fails, and fsynced when it does not.
         copy.execute("PRAGMA journal_mode=OFF")
         copy.execute("PRAGMA synchronous=OFF")
-        live.backup(copy, pages=pages, progress=tell, sleep=pause_s)
+        steps = _Steps(rest, progress)
+        if live.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            # One read transaction around all the steps: what is written meanwhile cannot restart
+            # them.
+            live.execute("BEGIN")
+            live.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        try:
+            live.backup(copy, pages=PAGES_PER_STEP, progress=steps.done)
+        except _RestartedError:
+            live.backup(copy, progress=_Steps(0, progress).done)
+
+
+class _RestartedError(Exception):
+    """Somebody writes so often that a copy in steps does not come to its end."""
+
+
+@dataclass
+class _Steps:
+    """Rests between the steps of a backup."""
+
+    rest: float
+    progress: Progress | None
+    _remaining: int = -1
+    _restarts: int = 0
+    _begin: float = field(default_factory=monotonic)
+
+    def done(self, _: int, remaining: int, total: int) -> None:
+        """After each step."""
+        if self.progress is not None:
+            self.progress(total - remaining, total)
+        self._restarts += 0 <= self._remaining <= remaining
+        self._remaining = remaining
+        if self.rest and self._restarts > MAX_RESTARTS:
+            raise _RestartedError
+        if remaining:
+            sleep(self.rest * (monotonic() - self._begin))
+        self._begin = monotonic()
 
 
 def _take_name(temporary: Path, target: Path) -> None:

@@ -84,7 +84,12 @@ class Databases:
             if taken.name not in update.pending:
                 continue
             if backup := self._replacement(update, taken.name):
-                self.get(taken.name).put(self._backup(backup)[0], self.home.backups)
+                self.get(taken.name).put(
+                    self._backup(backup)[0],
+                    self.home.backups,
+                    update=update.id,
+                    release=update.from_ or "",
+                )
             else:
                 self._run_migration(update, taken)
         for taken in snapshots(update):
@@ -225,7 +230,9 @@ class Databases:
         for taken in snapshots(update):
             if taken.name == facts.database and isinstance(taken, snapshot.Pinned):
                 snapshot.release(taken)
-        replaced = self.get(facts.database).put(kept, self.home.backups)
+        replaced = self.get(facts.database).put(
+            kept, self.home.backups, update=update.id, release=update.to or ""
+        )
         also = f" What it replaces is kept in {replaced}." if replaced else ""
         self.tell(update, "restored", f"Database {facts.database} is backup {kept.name}.{also}")
         return facts.database

@@ -263,12 +263,22 @@ class LocalHost:
         keep = self.config.keep
         try:
             gone = [p.name for p in prune(self.store, self.ledger(), keep=keep.releases)]
-            gone += backups.prune(self.home.backups, keep.backups, set())
+            gone += self._prune_backups()
         except (SurefootError, OSError) as error:  # the update is over, and has come to its end
             self.tell(update, "not_pruned", f"Old releases and backups were not removed: {error}")
             return
         if gone:
             self.tell(update, "pruned", f"Pruned {', '.join(gone)}.")
+
+    def _prune_backups(self) -> list[str]:
+        keep, folder = self.config.keep, self.home.backups
+        return backups.prune(
+            folder,
+            keep.backups,
+            backups.newest_of(folder, [release.id for release in self.store.all()]),
+            max_age=None if keep.backups_days is None else timedelta(days=keep.backups_days),
+            max_bytes=None if keep.backups_size_mb is None else keep.backups_size_mb * 1024 * 1024,
+        )
 
     def sync(self) -> None:
         """What is seen on the disk now is there after a power cut as well: whoever decides by it

@@ -18,7 +18,7 @@ from surefoot.errors import DamagedError, DatabaseError, StageError
 from surefoot.releases import build, environment, processes
 from surefoot.releases.git import Candidate, GitSource
 from surefoot.releases.store import Release
-from surefoot.update import rehearsal
+from surefoot.update import rehearsal, room
 from surefoot.update.going_back import GoingBack
 from surefoot.update.lock import Update
 from surefoot.update.rehearsal import Rehearsal
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from surefoot.releases.store import Store
     from surefoot.update.databases import Databases
     from surefoot.update.rehearsal import Tell
-
-RESERVE_BYTES = 64 * 1024 * 1024
-"""Room that must be left over when everything is on the disk."""
-FIRST_ENVIRONMENT_BYTES = 200 * 1024 * 1024
-"""What an environment is taken to need while there is none to measure."""
 
 
 @dataclass
@@ -221,18 +216,13 @@ class Staging:
 
     def _check_room(self) -> None:
         """Refuses before anything is touched if the disk could become full on the way."""
-        data = sum(database.size_bytes() for database in self.databases)
-        current = self.store.current_id()
-        code = 2 * _size_of(self.store.folder(current)) if current else 0
-        sizes = [_size_of(path) for path in self.home.environments.glob("[!.]*")]
-        environment_size = max(sizes, default=FIRST_ENVIRONMENT_BYTES)
-        needed = 2 * data + code + environment_size + RESERVE_BYTES
+        parts = room.needed(self.home, self.store, self.databases)
+        needed = sum(parts.values())
         free = shutil.disk_usage(self.home.root).free
         if free < needed:
             raise StageError(
                 f"The disk has {_mb(free)} free, and the update may need {_mb(needed)} "
-                f"(databases {_mb(2 * data)}, code {_mb(code)}, environment "
-                f"{_mb(environment_size)}, reserve {_mb(RESERVE_BYTES)})."
+                f"({', '.join(f'{what} {_mb(size)}' for what, size in parts.items())})."
                 " Nothing was changed.",
                 next_step="Make room, or keep fewer releases ([keep] releases).",
             )
@@ -255,12 +245,6 @@ def _read_ahead(path: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
     finally:
         os.close(descriptor)
-
-
-def _size_of(folder: Path) -> int:
-    """Bytes of the files below a folder, not following symlinks."""
-    files = (f for f in folder.rglob("*") if not f.is_symlink() and f.is_file())
-    return sum(f.stat().st_size for f in files)
 
 
 def _mb(size_bytes: int) -> str:

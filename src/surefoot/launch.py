@@ -53,6 +53,7 @@ def launch(home: Home, config: Config) -> NoReturn:
     leftovers.end(home, grace_s=config.app.stop_grace_s)
     _settle_databases(home, config)
     sockets = [listening.listen(address, home.root) for address in config.app.listen]
+    (home.run / "crashes").unlink(missing_ok=True)  # they are counted since the start
     descriptors = {CONTROL_FD: _pipe(home.control), EVENTS_FD: _pipe(home.run / "events")}
     descriptors |= {FIRST_SOCKET_FD + i: held.detach() for i, held in enumerate(sockets)}
     _place({**descriptors, LOCK_FD: lock})

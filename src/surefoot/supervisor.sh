@@ -208,7 +208,10 @@ process_ended() { # N CODE
         fi
         ;;
     10) want_update ;;
-    *) if [ "$stable:$((early % 3))" = 0:0 ] && ! locked; then start_engine crashed; fi ;;
+    *)
+        { echo "$name" >>run/crashes; } 2>/dev/null
+        if [ "$stable:$((early % 3))" = 0:0 ] && ! locked; then start_engine crashed; fi
+        ;;
     esac
     case $stable:$2 in 1:0 | 1:10) delay=0 ;; esac
     put state "$1" waiting

@@ -32,6 +32,7 @@ _COMMANDS = {
     "backups": "surefoot.cli.lists:backups",
     "history": "surefoot.cli.history:history",
     "serve": "surefoot.cli.serve:serve",
+    "metrics": "surefoot.cli.metrics:metrics",
     "doctor": "surefoot.cli.doctor.command:doctor",
     "demo": "surefoot.cli.demo:demo",
     "engine": "surefoot.cli.engine:engine",

@@ -86,3 +86,13 @@ class Home:
     def progress(self) -> Path:
         """The last line that a slow step has printed."""
         return self.run / "progress"
+
+    @property
+    def busy(self) -> Path:
+        """Locked by the app while no update is to begin by itself."""
+        return self.run / "busy"
+
+    @property
+    def postponed(self) -> Path:
+        """There while an update is put off because the app is busy."""
+        return self.run / "postponed"

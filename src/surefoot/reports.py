@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +21,7 @@ from surefoot.update import requests
 from surefoot.update.history import FINAL, History
 from surefoot.update.hold import Hold, held
 from surefoot.update.lock import Kind, Lock
+from surefoot.update.permission import Permission, busy
 from surefoot.update.remembered import seen_ledger
 from surefoot.update.states import State
 
@@ -101,6 +102,21 @@ class Denied(_Report, frozen=True, kw_only=True):
     at: datetime
 
 
+class Automatic(_Report, frozen=True, kw_only=True):
+    """Whether updates come by themselves, and what they would wait for now."""
+
+    enabled: bool
+    windows: list[str]
+    opens_at: datetime | None
+    """When the next window opens; None while one is open, or where there are none."""
+    busy: str | None
+    """What the app says that it is busy with."""
+    postponed_since: datetime | None
+    """Since when the app has put an update off."""
+    postponed_until: datetime | None
+    """When it no longer can."""
+
+
 class Status(_Report, frozen=True, kw_only=True):
     """All of it in one look."""
 
@@ -117,6 +133,7 @@ class Status(_Report, frozen=True, kw_only=True):
     """Why the lock cannot be read."""
     request: Waiting | None
     hold: Hold | None
+    automatic: Automatic | None
     last: Last | None
     backup: NewestBackup | None
     releases: int
@@ -145,6 +162,7 @@ def status(home: Home) -> Status:
         lock=lock,
         request=Waiting(id=waiting.id, kind=waiting.kind, ref=waiting.ref) if waiting else None,
         hold=held(home),
+        automatic=automatic(home),
         last=_last(home, problems),
         backup=NewestBackup(name=newest.name, made_at=newest.facts.made_at)
         if newest and newest.facts
@@ -155,6 +173,24 @@ def status(home: Home) -> Status:
             for release, denied in ledger.denied.items()
         ],
         problems=problems,
+    )
+
+
+def automatic(home: Home) -> Automatic | None:
+    """None where the configuration cannot be read."""
+    try:
+        settings = config.load(home.root).update
+    except ConfigurationError:
+        return None
+    permission = Permission(home, settings)
+    since = permission.postponed_since()
+    return Automatic(
+        enabled=settings.auto,
+        windows=settings.windows,
+        opens_at=permission.opens_at(datetime.now(UTC)),
+        busy=busy(home),
+        postponed_since=since,
+        postponed_until=since + timedelta(seconds=settings.busy_deadline_s) if since else None,
     )
 
 

@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 from surefoot.app.bootstrap import BootstrapResult
+from surefoot.app.busy import Busy
 from surefoot.app.client import UpdateResult
 from surefoot.app.ending import EXIT_CODE_UPDATE
 from surefoot.app.errors import NotSupervised, UpdateAbandoned, UpdateError, UpdateRefused
 from surefoot.app.service import SyncUpdateService, UpdateService
 
 update_service = UpdateService()
+busy = Busy
 
 trigger_update = update_service.trigger_update
 request_rollback = update_service.request_rollback
@@ -36,6 +38,7 @@ __all__ = [
     "UpdateRefused",
     "UpdateResult",
     "UpdateService",
+    "busy",
     "check_periodically",
     "post_update_bootstrap",
     "post_update_bootstrap_sync",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
 
 from surefoot.app import bootstrap, client, ending, readiness, settings, surroundings
-from surefoot.app.errors import NotSupervised, UpdateRefused
+from surefoot.app.errors import UpdateRefused
 
 if TYPE_CHECKING:
     import asyncio
@@ -119,7 +118,7 @@ class UpdateService:
             if not schedule.is_enabled or schedule.is_the_supervisors:
                 return
             await asyncio.sleep(schedule.interval_s)
-            _tell_supervisor(home, b"check\n")
+            surroundings.tell_supervisor(home, b"check\n")
 
     async def _ask(self, arguments: tuple[str, ...]) -> UpdateResult:
         import asyncio
@@ -164,15 +163,3 @@ def _rollback_arguments(release: str | None) -> tuple[str, ...]:
 def _take(in_flight: threading.Lock) -> None:
     if not in_flight.acquire(blocking=False):
         raise UpdateRefused("An update is in flight already. Nothing was changed.")
-
-
-def _tell_supervisor(home: str, line: bytes) -> None:
-    """Writes one line, which is atomic at this size, into the supervisor's pipe."""
-    try:
-        descriptor = os.open(f"{home}/run/control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise NotSupervised(f"The supervisor does not listen: {error}.") from None

@@ -10,9 +10,10 @@ import click
 from rich.markup import escape
 
 from surefoot import config, stored
+from surefoot.cli.automatic import busy_note
 from surefoot.cli.follow import EXIT_CODES, Follower
 from surefoot.cli.main import INTERRUPTED
-from surefoot.cli.output import console, emit
+from surefoot.cli.output import console, emit, note
 from surefoot.errors import DamagedError, ExitCode, SurefootError
 from surefoot.update import asking
 from surefoot.update.history import FINAL, History
@@ -54,6 +55,8 @@ def ask(
     try:
         request = make()
         config.load(home.root)  # what is wrong there is told here, and not in the log
+        if (said := busy_note(home)) is not None:
+            note(said)
         follower = Follower(home, request, History(home).size(), timeout_s)
         asking.put(home, request)
         last = _watched(home, follower, frozenset(stop_at), as_json=as_json)

@@ -29,15 +29,19 @@ def check(home: Home, ref: str | None, *, as_json: bool) -> None:
       surefoot check
       surefoot check --json | jq .available
     """
-    from surefoot.reports import Source
+    from surefoot.cli.automatic import sentence
+    from surefoot.reports import Source, automatic
 
     source = Source.of(home)
     with busy(f"Asking {source.git.shown_address}"):
         found = source.available(ref)
     if as_json:
         emit(found)
-    else:
-        _tell(found)
+        return
+    _tell(found)
+    by_itself = automatic(home)
+    if found.available and not found.denied and by_itself and by_itself.enabled:
+        click.echo(f"By itself: {sentence(by_itself)}.")
 
 
 def _tell(found: Available) -> None:

@@ -39,6 +39,8 @@ def status(home: Home, *, as_json: bool) -> None:
 
 
 def _lines(report: Status) -> list[tuple[str, str]]:
+    from surefoot.cli.automatic import sentence
+
     lines = [("Home", report.home)]
     if report.configuration:
         lines.append(("Problem", report.configuration))
@@ -58,6 +60,8 @@ def _lines(report: Status) -> list[tuple[str, str]]:
         why = f": {hold.reason}" if hold.reason else ""
         lines.append(("Held", f"by {hold.by or '?'}, since {moment(hold.at)}{why}"))
     lines += _update_lines(report)
+    if report.automatic:
+        lines.append(("By itself", sentence(report.automatic)))
     backup = report.backup
     said = f"{backup.name}, {ago(backup.made_at)}" if backup else "none"
     lines.append(("Backup", said))

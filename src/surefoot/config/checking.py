@@ -7,14 +7,25 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfoNotFoundError
 
+from surefoot.config import windows
 from surefoot.config.explaining import at
 from surefoot.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from surefoot.config.model import App, Config, Dashboard, Database, Health, Keep, Source
+    from surefoot.config.model import (
+        App,
+        Config,
+        Dashboard,
+        Database,
+        Health,
+        Keep,
+        Source,
+        Update,
+    )
 
 Problem = tuple[str, str, str]
 """The dotted place, what is wrong there, and what would be right."""
@@ -45,6 +56,7 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield from _database(key, database)
     yield from _keep(config.keep)
     yield from _dashboard(config.dashboard)
+    yield from _update(config.update)
     yield from _durations(config)
 
 
@@ -148,6 +160,27 @@ def _dashboard(dashboard: Dashboard) -> Iterator[Problem]:
         except ValueError:
             right = "Write an IP address, or a network such as 10.0.0.0/24."
             yield "dashboard.trusted", f"`{address}` is not an address.", right
+
+
+def _update(update: Update) -> Iterator[Problem]:
+    try:
+        update.zone()
+    except (ZoneInfoNotFoundError, ValueError):
+        right = 'For example: timezone = "Europe/Berlin".'
+        yield "update.timezone", f"`{update.timezone}` is not a time zone.", right
+    for text in update.windows:
+        try:
+            window = windows.parse(text)
+        except ValueError as error:
+            right = 'Write "02:00-05:00", or "Mon-Fri 02:00-05:00".'
+            yield "update.windows", str(error), right
+        else:
+            if window.lasts.total_seconds() < update.interval_s:
+                yield (
+                    "update.windows",
+                    f"`{text}` is shorter than `interval`, so it would be missed.",
+                    f"Look more often: interval = {window.lasts.total_seconds():.0f}.",
+                )
 
 
 def _durations(config: Config) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import field
@@ -151,8 +152,18 @@ class Update(_Section, frozen=True, kw_only=True):
     before anybody is interrupted. 0: not at all."""
     rehearse_migrations: bool = True
     """Whether migrations are first run on a copy."""
+    windows: list[str] = field(default_factory=list)
+    """When updates may begin by themselves, such as `Mon-Fri 02:00-05:00`; else at any time."""
+    timezone: str | None = None
+    """Whose clock the windows go by, such as `Europe/Berlin`; else this machine's."""
+    busy_deadline_s: float = field(default=86400, name="busy_deadline")
+    """How long the app may put off what comes by itself, by saying that it is busy."""
     max_window_s: float | None = field(default=None, name="max_window")
     """A migration that took longer in the rehearsal holds an update that nobody has asked for."""
+
+    def zone(self) -> ZoneInfo | None:
+        """None for the clock of this machine."""
+        return ZoneInfo(self.timezone) if self.timezone else None
 
 
 class Dashboard(_Section, frozen=True, kw_only=True):

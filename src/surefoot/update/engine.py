@@ -22,9 +22,9 @@ from surefoot.releases.git import GitSource
 from surefoot.update import machine, requests
 from surefoot.update.causes import Cause, cause_of
 from surefoot.update.history import FINAL, History
-from surefoot.update.hold import held
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
+from surefoot.update.permission import Permission
 from surefoot.update.requests import Request
 from surefoot.update.states import State
 
@@ -76,10 +76,14 @@ class Engine:
             request = self._unanswered()
             recovered = self._recover()
             if request is None:
-                if (recovered and not auto) or (auto and held(self.home)):
+                if (recovered and not auto) or (auto and not self._permission.may_begin()):
                     return ExitCode.OK
                 request = self._by_itself(auto=auto)
             return self._take_up(request)
+
+    @property
+    def _permission(self) -> Permission:
+        return Permission(self.home, self.config.update)
 
     def _unanswered(self) -> Request | None:
         """The request that waits. A power cut can bring one back that has long been answered."""

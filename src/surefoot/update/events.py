@@ -338,6 +338,14 @@ class Crashing(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Postponed(Event):
+    """What would have come by itself was put off for the first time: the app is busy."""
+
+    name = "postponed"
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recovered(Event):
     """`current` was missing, and was mended."""
 

@@ -30,6 +30,7 @@ from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
 from surefoot.update.lock import Lock, Update, load
+from surefoot.update.permission import Permission
 from surefoot.update.staging import Staging
 from surefoot.update.states import State, Step
 
@@ -95,6 +96,8 @@ class LocalHost:
     def stage(self, update: Update) -> Update:
         self.tell(update, "staging", f"Staging release {update.to}; the app goes on serving.")
         update = self._staging(update).stage(update)
+        if update.origin == "schedule":
+            Permission(self.home, self.config.update).wait()
         if update.origin == "app":  # it ends itself as soon as it hears the next line
             self.processes.wait(0)
             self.processes.hold()
@@ -255,7 +258,7 @@ class LocalHost:
                     ledger.deny(update.from_, update.reason or "It was rolled back by hand.", now)
             case State.ROLLED_BACK if update.from_ not in {None, to}:
                 ledger.deny(to, update.reason, now)
-            case State.ABANDONED if to:
+            case State.ABANDONED if to and not self.home.postponed.exists():
                 with contextlib.suppress(OSError):  # a count only; the disk may be why it failed
                     ledger.count_abandoned(to)
 

@@ -290,7 +290,7 @@ def test_every_example_in_the_repository_loads() -> None:
 
 def test_the_reference_documents_every_key_with_its_default() -> None:
     reference = Path(__file__).parents[1].joinpath("docs/reference/configuration.md").read_text()
-    for section in ("app", "source", "build", "health", "keep", "update"):
+    for section in ("app", "source", "build", "health", "gate", "keep", "update"):
         assert f"## `[{section}]`" in reference
         for key in type(getattr(config.Config(), section)).__struct_encode_fields__:
             assert f"| `{key}` |" in reference.split(f"## `[{section}]`")[1].split("\n## ")[0], key

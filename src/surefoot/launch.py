@@ -32,7 +32,7 @@ _OUT_OF_THE_WAY_FD = 64
 _NOT_INHERITED = (
     *("SUREFOOT_MARK", "SUREFOOT_PROCESS", "SUREFOOT_ENGINE_CHILD"),  # say who started a process
     *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"),
-    "SUREFOOT_DASHBOARD_TOKEN",
+    *("SUREFOOT_DASHBOARD_TOKEN", "SUREFOOT_PAGE"),
 )
 
 
@@ -141,6 +141,8 @@ def _environment(home: Home, config: Config) -> dict[str, str]:
         "SUREFOOT_CHECK_INTERVAL": seconds(update.interval_s) if update.auto else "0",
         "SUREFOOT_CONTROL_READY": "1",
     }
+    if config.gate.page:
+        environment["SUREFOOT_PAGE"] = str(home.root / config.gate.page)
     if app.listen:
         environment["LISTEN_FDS"] = str(len(app.listen))
         environment["LISTEN_FDNAMES"] = ":".join(f"listen{i + 1}" for i in range(len(app.listen)))

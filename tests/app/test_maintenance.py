@@ -100,6 +100,25 @@ def test_whatever_the_lock_says_of_the_time_there_is_a_page(home: Home, since: s
     assert dict(answer.headers)["Content-Language"] == "zh-Hans"
 
 
+def test_the_apps_own_page_takes_the_place_of_ours_while_it_can_be_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write_lock("probation")
+    file = home.root / "closed.html"
+    monkeypatch.setenv("SUREFOOT_PAGE", str(file))
+    maintenance = Maintenance()
+    pages = []
+    for text in (None, "<h1>Closed: $title</h1>"):
+        if text:
+            file.write_text(text)
+        answer = maintenance.turn_away("/", "", "en")
+        assert answer is not None
+        assert dict(answer.headers)["Content-Length"] == str(len(answer.body))
+        pages.append(answer.body)
+    assert b"Checking that all is well" in pages[0]
+    assert pages[1] == b"<h1>Closed: Back in a moment</h1>"
+
+
 @pytest.mark.parametrize("ending", ["gone", "rolled_back"])
 def test_it_opens_by_itself_and_for_good(home: Home, ending: str) -> None:
     home.write_lock("switched")

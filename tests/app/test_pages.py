@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 
 from surefoot.app.lockfile import CLOSED_STATES
-from surefoot.app.pages import TEXTS, choose_language, create_html
+from surefoot.app.pages import PLACEHOLDERS, TEXTS, OwnPage, choose_language, create_html, read_own
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SINCE = datetime(2026, 11, 23, 20, 14, 5, tzinfo=UTC)
 NOW = SINCE + timedelta(seconds=12)
@@ -95,3 +99,39 @@ def test_both_languages_say_the_same_things() -> None:
 )
 def test_the_visitors_first_choice_is_taken(header: str, language: str) -> None:
     assert choose_language(header) == language
+
+
+def test_a_page_of_the_apps_own_is_filled_in(tmp_path: Path) -> None:
+    file = tmp_path / "closed.html"
+    file.write_text("<title>$title</title>$steps$since <b>$kind</b> costs $$5 and $nothing")
+    template = OwnPage(str(file)).template()
+    html = create_html("zh", "probation", SINCE, now=NOW, template=template)
+    assert html.startswith("<title>马上回来</title><ol")
+    assert html.endswith("</p> <b>updating</b> costs $5 and $nothing")
+    assert all(f"${name}" not in create_html("en", "x", SINCE) for name in PLACEHOLDERS)
+
+
+def test_a_page_that_has_changed_is_read_again_and_one_that_is_gone_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "closed.html"
+    page = OwnPage(str(file))
+    assert page.template() is page.template() is None
+    file.write_bytes(b"\xff")
+    assert page.template() is None
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "The built-in maintenance page is shown"
+    ] * 2
+    for text in ("first", "second"):
+        file.write_text(text)
+        template = page.template()
+        assert template is not None
+        assert template.template == text
+        assert page.template() is template
+    file.unlink()
+    assert page.template() is None
+
+
+def test_a_page_without_end_is_not_read_to_its_end() -> None:
+    with pytest.raises(ValueError, match="more than"):
+        read_own("/dev/zero")

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from surefoot import durable
-from surefoot.cli.doctor.check import Check, Level, ok, problem
+from surefoot import config, durable
+from surefoot.cli.doctor import app
+from surefoot.cli.doctor.check import Check, Level, Subject, ok, problem
 from surefoot.cli.doctor.command import CHECKS
 from surefoot.errors import ExitCode, SurefootError
 from surefoot.update.history import Event
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Commands
     from tests.releases.remote import Remote
 
-    from surefoot.cli.doctor.check import Finding, Subject
+    from surefoot.cli.doctor.check import Finding
+    from surefoot.home import Home
     from surefoot.releases.store import Release
 
 
@@ -95,6 +97,26 @@ def test_an_address_that_somebody_else_has(run: Commands) -> None:
     assert found["level"] == "problem"
     assert f"{address} cannot be used" in found["text"]
     assert examined(run)["address"]["level"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "what"),
+    [
+        (None, "problem", "cannot be read"),
+        ("<script>location.reload()</script>$titel", "warning", "$titel"),
+        ("<h1>Closed</h1>", "warning", "reload"),
+        ('<meta http-equiv="refresh" content="$retry_after">$title', "ok", "is shown"),
+    ],
+)
+def test_a_maintenance_page_of_the_apps_own(
+    home: Home, text: str | None, level: str, what: str
+) -> None:
+    if text:
+        (home.root / "closed.html").write_text(text)
+    settings = config.parse("app.command = 'x'\nsource.git = 'x'\ngate.page = 'closed.html'\n")
+    [found] = app.page(Subject(home, settings, "", running=False))
+    assert found.level == level
+    assert what in found.text
 
 
 def test_a_lock_that_cannot_be_read(run: Commands) -> None:

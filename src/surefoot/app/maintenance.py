@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from surefoot.app import lockfile, surroundings
-from surefoot.app.pages import LANGUAGE_TAGS, RETRY_AFTER_S, choose_language, create_html
+from surefoot.app.pages import LANGUAGE_TAGS, RETRY_AFTER_S, OwnPage, choose_language, create_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,8 @@ class Maintenance:
         self.static_prefixes = tuple(static_prefixes)
         self.is_closed = False
         self._home = surroundings.home() or ""
+        own = surroundings.own_page()
+        self._page = OwnPage(own) if own else None
         self._lock: lockfile.Lock | None = None
         self._identity: tuple[int, int, int] | None = None
         if self._home:
@@ -74,7 +76,7 @@ class Maintenance:
             return None
         if _is_under(path, self.static_prefixes):
             return None
-        return answer_for(path, accept_language, self._lock, self.api_prefixes)
+        return answer_for(path, accept_language, self._lock, self.api_prefixes, self._page)
 
     def _begin(self) -> None:
         self._identity = self._identify()
@@ -112,10 +114,14 @@ class Maintenance:
 
 
 def answer_for(
-    path: str, accept_language: str, lock: lockfile.Lock, api_prefixes: Sequence[str]
+    path: str,
+    accept_language: str,
+    lock: lockfile.Lock,
+    api_prefixes: Sequence[str],
+    page: OwnPage | None = None,
 ) -> Answer:
     """What a visitor gets instead of what was asked for."""
-    return _json() if _is_under(path, api_prefixes) else _page(lock, accept_language)
+    return _json() if _is_under(path, api_prefixes) else _page(lock, accept_language, page)
 
 
 def _is_under(path: str, prefixes: Sequence[str]) -> bool:
@@ -127,9 +133,10 @@ def _json() -> Answer:
     return _answer("application/json", json.dumps(body).encode())
 
 
-def _page(lock: lockfile.Lock, accept_language: str) -> Answer:
+def _page(lock: lockfile.Lock, accept_language: str, own: OwnPage | None) -> Answer:
     language = choose_language(accept_language)
-    html = create_html(language, lock.state, _moment(lock.since))
+    template = own.template() if own else None
+    html = create_html(language, lock.state, _moment(lock.since), template=template)
     return _answer(
         "text/html; charset=utf-8",
         html.encode(),

@@ -1,7 +1,13 @@
-"""The maintenance page: one self-contained file, in the visitor's language, without JavaScript."""
+"""The maintenance page: one self-contained file, in the visitor's language, without JavaScript.
+
+An app's own file takes its place. It is a template in the sense of `string.Template`: what
+PLACEHOLDERS names is filled in, a page without them is shown as it is.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
@@ -9,6 +15,12 @@ from pathlib import Path
 from string import Template
 
 RETRY_AFTER_S = 5
+SIZE_LIMIT = 1024 * 1024
+PLACEHOLDERS = frozenset(
+    {"title", "text", "steps", "since", "reload", "language", "kind", "retry_after"}
+)
+
+logger = logging.getLogger("surefoot.app")
 
 STEPS = ("stopped", "snapshotted", "migrated", "probation")
 """The state in which each step of the page's list is under way."""
@@ -42,9 +54,9 @@ TEXTS: dict[str, dict[str, str]] = {
     "zh": {
         "title": "马上回来",
         "title_broken": "暂时无法使用",
-        "updating": "正在换上新版本。您的数据是安全的,已保存的内容不会丢失。",
-        "rolling_back": "新版本没有通过检查,正在恢复到之前的版本。您的数据是安全的。",
-        "broken": "更新未能完成,需要管理员处理。您保存的内容都已保留。",
+        "updating": "正在换上新版本。您的数据是安全的，已保存的内容不会丢失。",
+        "rolling_back": "新版本没有通过检查，正在恢复到之前的版本。您的数据是安全的。",
+        "broken": "更新未能完成，需要管理员处理。您保存的内容都已保留。",
         "step0": "关闭旧版本",
         "step1": "迁移数据",
         "step2": "启动新版本",
@@ -53,7 +65,7 @@ TEXTS: dict[str, dict[str, str]] = {
         "current": "进行中",
         "pending": "等待中",
         "progress": "进度",
-        "since": "开始于 {time}(UTC),已进行 {elapsed}。",
+        "since": "开始于 {time}（UTC），已进行 {elapsed}。",
         "reload": "本页每 {seconds} 秒自动刷新。",
         "second": "1 秒",
         "seconds": "{n} 秒",
@@ -81,12 +93,17 @@ def choose_language(accept_language: str) -> str:
 
 
 def create_html(
-    language: str, state: str, since: datetime | None, *, now: datetime | None = None
+    language: str,
+    state: str,
+    since: datetime | None,
+    *,
+    now: datetime | None = None,
+    template: Template | None = None,
 ) -> str:
     """The page for somebody who comes while the update is in `state`, since `since`."""
     texts = TEXTS.get(language, TEXTS["en"])
     kind = state if state in {"rolling_back", "broken"} else "updating"
-    return _template().substitute(
+    return (template or _template()).safe_substitute(
         language=LANGUAGE_TAGS.get(language, "en"),
         kind=kind,
         retry_after=RETRY_AFTER_S,
@@ -96,6 +113,45 @@ def create_html(
         since=_since(texts, since, now or datetime.now(UTC)) if since else "",
         reload=escape(texts["reload"].format(seconds=RETRY_AFTER_S)),
     )
+
+
+@dataclass
+class OwnPage:
+    """The app's own page, read again when its file has changed."""
+
+    path: str
+    _identity: tuple[int, int, int] | None = field(init=False, default=None)
+    _template: Template | None = field(init=False, default=None)
+    _complaint: str = field(init=False, default="")
+
+    def template(self) -> Template | None:
+        """None, with a message in the log, where it cannot be read: our own page takes its place.
+
+        A release that goes back may take its page along, so this is asked for every visitor.
+        """
+        try:
+            found = Path(self.path).stat()
+            identity = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if self._template is None or identity != self._identity:
+                self._template = Template(read_own(self.path))
+                self._identity = identity
+        except (OSError, ValueError) as error:
+            if str(error) != self._complaint:
+                logger.warning("The built-in maintenance page is shown: %s", error)
+            self._complaint, self._template = str(error), None
+        return self._template
+
+
+def read_own(path: str) -> str:
+    """The app's own page. Raises OSError, or ValueError for what is no text or too large."""
+    with Path(path).open("rb") as file:
+        content = file.read(SIZE_LIMIT + 1)
+    if len(content) > SIZE_LIMIT:
+        raise ValueError(f"{path} has more than {SIZE_LIMIT} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: {error}") from None
 
 
 @cache

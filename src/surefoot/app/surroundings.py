@@ -31,6 +31,11 @@ def main_pid() -> int:
     return int(value) if value.isdecimal() else os.getpid()
 
 
+def own_page() -> str | None:
+    """The file of the app's own maintenance page."""
+    return os.environ.get("SUREFOOT_PAGE") or None
+
+
 def stop_grace_s() -> float:
     """How long the app may take to end before it is killed."""
     return seconds(os.environ.get("SUREFOOT_STOP_GRACE"), DEFAULT_GRACE_S)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Config,
         Dashboard,
         Database,
+        Gate,
         Health,
         Keep,
         Source,
@@ -56,6 +57,7 @@ def _problems(config: Config) -> Iterator[Problem]:
         yield from _database(key, database)
     yield from _keep(config.keep)
     yield from _dashboard(config.dashboard)
+    yield from _gate(config.gate)
     yield from _update(config.update)
     yield from _durations(config)
 
@@ -160,6 +162,14 @@ def _dashboard(dashboard: Dashboard) -> Iterator[Problem]:
         except ValueError:
             right = "Write an IP address, or a network such as 10.0.0.0/24."
             yield "dashboard.trusted", f"`{address}` is not an address.", right
+
+
+def _gate(gate: Gate) -> Iterator[Problem]:
+    for prefix in gate.api:
+        if not prefix.startswith("/"):
+            yield "gate.api", f"`{prefix}` does not begin with a slash.", ""
+    if gate.page is not None and not gate.page.strip():
+        yield "gate.page", "`page` names no file.", 'For example: page = "current/app/closed.html".'
 
 
 def _update(update: Update) -> Iterator[Problem]:

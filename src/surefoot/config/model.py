@@ -124,6 +124,8 @@ class Gate(_Section, frozen=True, kw_only=True):
     """How long connections wait unanswered before they get the maintenance answer."""
     api: list[str] = field(default_factory=lambda: ["/api"])
     """Paths under these get JSON, all others the maintenance page."""
+    page: str | None = None
+    """The app's own maintenance page; relative to the home, such as `current/app/closed.html`."""
 
 
 class Keep(_Section, frozen=True, kw_only=True):

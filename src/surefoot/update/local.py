@@ -16,6 +16,7 @@ import msgspec
 from surefoot import durable
 from surefoot.app import lockfile
 from surefoot.app.maintenance import Answer, answer_for
+from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
 from surefoot.databases import backups
 from surefoot.errors import DamagedError, SurefootError
@@ -73,6 +74,7 @@ class LocalHost:
     lock: Lock = field(init=False)
     databases: Databases = field(init=False)
     gate: Gate = field(init=False)
+    _page: OwnPage | None = field(init=False)
     _started: Judging | None = field(init=False, default=None)
     """Has been listening since before the release in probation was started."""
     _is_stopped: bool = field(init=False, default=False)
@@ -83,6 +85,8 @@ class LocalHost:
         self.history = History(self.home, echo=sys.stderr)
         self.lock = Lock(self.home)
         self.databases = Databases(self.home, self.config, self.store, self.tell)
+        page = self.config.gate.page
+        self._page = OwnPage(str(self.home.root / page)) if page else None
         self.gate = Gate(held_sockets(), self._answer, self.config.gate.hold_s)
 
     def save(self, update: Update) -> None:
@@ -373,7 +377,11 @@ class LocalHost:
         except lockfile.LockUnreadable:
             lock = None
         return answer_for(
-            request.path, language, lock or lockfile.Lock("stopped"), self.config.gate.api
+            request.path,
+            language,
+            lock or lockfile.Lock("stopped"),
+            self.config.gate.api,
+            self._page,
         )
 
     def _let_the_app_end_itself(self) -> None:

@@ -116,3 +116,36 @@ def kept_paths(subject: Subject) -> Iterator[Finding]:
         )
     else:
         yield ok("What belongs to the user lies outside the release.")
+
+
+def page(subject: Subject) -> Iterator[Finding]:
+    """Whether the app's own maintenance page can be shown."""
+    from string import Template
+
+    from surefoot.app.pages import PLACEHOLDERS, read_own
+
+    name = subject.settings.gate.page
+    if name is None:
+        yield ok("The built-in one.")
+        return
+    try:
+        text = read_own(str(subject.home.root / name))
+    except (OSError, ValueError) as error:
+        yield problem(
+            f"It cannot be read: {error}.",
+            "Mend [gate] page; until then the built-in one is shown.",
+        )
+        return
+    unknown = sorted(set(Template(text).get_identifiers()) - PLACEHOLDERS)
+    if unknown:
+        yield warning(
+            f"It has placeholders that mean nothing: ${', $'.join(unknown)}.",
+            f"Known are ${', $'.join(sorted(PLACEHOLDERS))}; a dollar sign is written $$.",
+        )
+    elif "http-equiv" not in text and "<script" not in text:
+        yield warning(
+            "It does not reload itself: a visitor would stay on it.",
+            'Add <meta http-equiv="refresh" content="$retry_after">.',
+        )
+    else:
+        yield ok(f"{name} is shown.")

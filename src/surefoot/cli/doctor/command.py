@@ -24,6 +24,7 @@ CHECKS = (
     Check("kept paths", app.kept_paths, needs_config=True),
     Check("address", host.addresses, needs_config=True),
     Check("sockets", sockets, needs_config=True),
+    Check("page", app.page, needs_config=True),
     Check("database", data.databases, needs_config=True),
     Check("backups", data.backups),
     Check("home", host.writable),

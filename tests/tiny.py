@@ -76,7 +76,7 @@ server.serve_forever()
 """
 
 _MIGRATE = """\
-import os, sqlite3
+import os, sqlite3, time
 from release import KIND, SCHEMA
 
 connection = sqlite3.connect(
@@ -89,6 +89,8 @@ if found < 1:
     connection.execute("PRAGMA user_version=1")
 for number in range(max(found, 1) + 1, SCHEMA + 1):
     connection.execute(f"ALTER TABLE rows ADD COLUMN length_{number} INTEGER")
+    if KIND == "takes long":
+        time.sleep(3)
     if KIND == "fails":
         connection.execute("DELETE FROM rows WHERE id % 2 = 0")
         raise RuntimeError("This migration was not tried.")
@@ -146,7 +148,8 @@ class Repository:
 
     def release(self, tag: str, kind: str = "good", *, schema: int = 1, follow: bool = True) -> str:
         """Commits and publishes a release; returns its id. `kind`: good, dies (at its start), ill
-        (health answers 500), hangs, ages (ends after a second), fails (its migration, half way)."""
+        (health answers 500), hangs, ages (ends after a second), fails (its migration, half way),
+        takes long (its migration)."""
         text = f"VERSION = {tag!r}\nKIND = {kind!r}\nSCHEMA = {schema}\n"
         for name, content in (("app.py", _APP), ("migrate.py", _MIGRATE), ("release.py", text)):
             (self._work / name).write_text(content, encoding="utf-8")

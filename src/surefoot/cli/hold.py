@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING
 
 import click
 
-from surefoot.cli.options import with_home
+from surefoot.cli.options import user_name, with_home
 
 if TYPE_CHECKING:
     from surefoot.home import Home
@@ -30,7 +29,7 @@ def hold(home: Home, reason: str, *, release: bool) -> None:
     """
     from surefoot.update import hold as holding
 
-    who = _who()
+    who = user_name()
     if not release:
         holding.place(home, by=who, reason=reason)
         click.echo("Held: no update starts by itself until `surefoot hold --release`.")
@@ -38,10 +37,3 @@ def hold(home: Home, reason: str, *, release: bool) -> None:
         click.echo("Released: updates start by themselves where they are set to.")
     else:
         click.echo("Nothing was held.")
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "cli"

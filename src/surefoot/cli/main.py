@@ -27,6 +27,7 @@ _COMMANDS = {
     "update": "surefoot.cli.ask:update",
     "rollback": "surefoot.cli.ask:rollback",
     "restore": "surefoot.cli.ask:restore",
+    "allow": "surefoot.cli.allow:allow",
     "hold": "surefoot.cli.hold:hold",
     "releases": "surefoot.cli.lists:releases",
     "backups": "surefoot.cli.lists:backups",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +34,14 @@ def with_json(function: _Function) -> _Function:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print JSON on stdout; messages go to stderr."
     )(function)
+
+
+def user_name() -> str:
+    """Who types, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        return "cli"
 
 
 def find_home(named: str | None) -> Home:

@@ -187,8 +187,10 @@ class Engine:
             elif request.origin == "schedule":
                 self.host.history.append(request.id, "checked", reason, outcome=event)
             else:
+                facts = {"kind": request.kind, "origin": request.origin, "output": output}
+                facts |= {"by": request.by} if request.by else {}
                 self.host.history.append(
-                    request.id, event, reason, lasting=True, reason=reason, output=output
+                    request.id, event, reason, lasting=True, reason=reason, **facts
                 )
         finally:
             requests.withdraw(self.home, request)
@@ -412,7 +414,8 @@ class Engine:
 def _asked(update: Update) -> dict[str, str | None]:
     """What the history says of an update when it begins."""
     asked = {"from": update.from_, "to": update.to, "ref": update.ref}
-    return {**asked, "kind": update.kind, "origin": update.origin}
+    by = {"by": update.by} if update.by else {}
+    return {**asked, "kind": update.kind, "origin": update.origin, **by}
 
 
 def answer_unconfigured(home: Home, error: SurefootError) -> None:

@@ -78,6 +78,9 @@ class Refused(Event):
     """What was asked for was turned down."""
 
     name = "refused"
+    kind: str = "update"
+    origin: str = ""
+    by: str = ""
     reason: str = ""
 
 
@@ -88,6 +91,8 @@ class Requested(Event):
     name = "requested"
     kind: str = "update"
     origin: str = ""
+    by: str = ""
+    """Who asked, where that is known."""
     from_: str | None = None
     to: str | None = None
     ref: str | None = None
@@ -327,6 +332,32 @@ class NotPruned(Event):
 
 
 # -- apart from updates
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldPlaced(Event):
+    """No update starts by itself from here on."""
+
+    name = "hold_placed"
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldReleased(Event):
+    """Updates start by themselves again."""
+
+    name = "hold_released"
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed(Event):
+    """A release was taken off the denylist."""
+
+    name = "allowed"
+    by: str = ""
+    release: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

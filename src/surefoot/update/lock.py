@@ -43,7 +43,9 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     schema: int = SCHEMA
     kind: Kind = "update"
     origin: str = "cli"
-    """Who asked: `cli`, `app`, `schedule`, `watch` or `install`."""
+    """From where it was asked: `cli`, `app`, `dashboard`, `schedule`, `watch` or `install`."""
+    by: str = ""
+    """Who asked, where that is known."""
     ref: str | None = None
     """What was asked for: a branch, a tag, a commit; None for the newest."""
     backup: str | None = None

@@ -26,6 +26,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     id: UpdateId = msgspec.field(default_factory=new_id)
     kind: Kind = "update"
     origin: str = "cli"
+    by: str = ""
+    """Who asks, where that is known."""
     ref: str | None = None
     """A branch, tag or commit; for a rollback a release, None for the one before."""
     backup: str | None = None
@@ -39,6 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             id=self.id,
             kind=self.kind,
             origin=self.origin,
+            by=self.by,
             ref=self.ref,
             backup=self.backup,
             accept_data_changes=self.accept_data_changes,

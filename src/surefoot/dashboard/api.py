@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from surefoot import reports
-from surefoot.dashboard import reading
+from surefoot.dashboard import actions, reading
 from surefoot.dashboard.errors import BadRequestError, NotFoundError
+from surefoot.update.hold import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from surefoot.dashboard.access import Visitor
     from surefoot.dashboard.board import Board
+    from surefoot.home import Home
 
 LONGEST_LIST = 200
 
@@ -30,6 +32,14 @@ class Call:
     query: Mapping[str, str]
     body: Any = None
     address: str = ""
+
+    @property
+    def home(self) -> Home:
+        return self.board.home
+
+    @property
+    def who(self) -> str:
+        return actions.who(self.visitor, self.address)
 
     def number(self, name: str, default: int) -> int:
         """A query parameter that is a whole number from 1 to LONGEST_LIST."""
@@ -96,6 +106,27 @@ def _update(call: Call) -> reading.Told:
     return found
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The update that was asked for."""
+
+    id: str
+    """To be looked for in /updates/{id}. It is not there before the supervisor has taken it up."""
+
+
+class HoldWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
+
+
+def _ask(call: Call) -> Asked:
+    return Asked(id=actions.ask(call.home, call.body, call.who))
+
+
+def _hold(call: Call) -> Hold:
+    return actions.place_hold(call.home, call.body.reason, call.who)
+
+
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LONGEST_LIST, "default": 50}
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -135,5 +166,23 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/backups", "backups", "The backups of the databases, the newest first.",
         list[reports.Backup], lambda call: call.board.reader.backups(),
+    ),
+    Operation(
+        "POST", "/updates", "ask",
+        "Ask for an update, a rollback or a restore. The supervisor does it; this returns at once.",
+        Asked, _ask, status=202, changes=True, body=actions.Wanted,
+    ),
+    Operation(
+        "PUT", "/hold", "hold", "Keep updates from starting by themselves.",
+        Hold, _hold, changes=True, body=HoldWanted,
+    ),
+    Operation(
+        "DELETE", "/hold", "release_hold", "Let updates start by themselves again.",
+        None, lambda call: actions.release_hold(call.home, call.who), status=204, changes=True,
+    ),
+    Operation(
+        "DELETE", "/denied/{release}", "allow", "Take a release off the denylist.",
+        None, lambda call: actions.allow(call.home, call.path["release"], call.who),
+        status=204, changes=True,
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from surefoot import control
 from surefoot.dashboard import pages
 from surefoot.dashboard.errors import NotFoundError
-from surefoot.dashboard.pages import View
+from surefoot.dashboard.view import View
 from surefoot.errors import NotRunningError
 from surefoot.update import requests
 from surefoot.update.lock import is_engine_at_work

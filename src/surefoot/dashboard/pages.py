@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from surefoot.dashboard import plot, reading
+from surefoot.dashboard import confirmation, forms, plot, reading
 from surefoot.dashboard.errors import (
     NotFoundError,
     NotLoggedInError,
@@ -24,7 +21,8 @@ from surefoot.dashboard.errors import (
     WrongTokenError,
 )
 from surefoot.dashboard.plot import Bar
-from surefoot.dashboard.wording import LANGUAGES, Wording, choose_language
+from surefoot.dashboard.view import LANGUAGE_COOKIE, STATIC, View, static
+from surefoot.dashboard.wording import LANGUAGES
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
@@ -32,97 +30,17 @@ if TYPE_CHECKING:
 
     from starlette.requests import HTTPConnection, Request
 
-    from surefoot.dashboard.access import Visitor
     from surefoot.dashboard.board import Board
+    from surefoot.dashboard.forms import Form
     from surefoot.dashboard.reading import Update
+    from surefoot.dashboard.wording import Wording
     from surefoot.errors import SurefootError
 
 LATELY = 8
 PLOTTED = 24
 REFRESH_S = 2
 """How often a page of an update in flight is loaded again where there is no JavaScript."""
-_STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _YEAR_S = 31_536_000
-_LANGUAGE_COOKIE = "surefoot_language"
-
-_templates = Environment(
-    loader=PackageLoader("surefoot.dashboard"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-@dataclass(frozen=True)
-class View:
-    """Who looks, in which language, and below which path."""
-
-    board: Board
-    request: HTTPConnection
-    visitor: Visitor | None
-
-    @property
-    def base(self) -> str:
-        return str(self.request.scope.get("root_path", ""))
-
-    @functools.cached_property
-    def wording(self) -> Wording:
-        chosen = self.request.cookies.get(_LANGUAGE_COOKIE)
-        if chosen not in LANGUAGES:
-            chosen = choose_language(self.request.headers.get("accept-language", ""))
-        return Wording(chosen)
-
-    async def is_gone(self) -> bool:
-        """Whether nobody listens any more."""
-        return await cast("Request", self.request).is_disconnected()
-
-    @property
-    def may_change(self) -> bool:
-        return False
-
-    def fill(self, template: str, **values: Any) -> str:
-        """A template with what every page knows."""
-        path = str(self.request.scope["path"]).removeprefix(self.base)
-        if query := self.request.scope.get("query_string", b"").decode("latin-1"):
-            path = f"{path}?{query}"
-        known = {
-            "t": self.wording,
-            "base": self.base,
-            "path": path,
-            "here": str(self.request.scope["path"]).removeprefix(self.base),
-            "visitor": self.visitor,
-            "may_change": self.may_change,
-            "read_only": self.board.settings.read_only,
-            "languages": LANGUAGES,
-            "app_name": _app_name(self.board),
-            "stamp": _stamp(),
-            "live": "",
-            "refresh_s": 0,
-        }
-        return _templates.get_template(template).render(known | values)
-
-
-def _app_name(board: Board) -> str:
-    from surefoot import config
-    from surefoot.errors import ConfigurationError
-
-    try:
-        return config.load(board.home.root).app.name
-    except ConfigurationError:
-        return "Surefoot"
-
-
-@functools.cache
-def _stamp() -> str:
-    """Changes when a file that browsers keep does."""
-    content = b"".join(_static(name) for name in _STATIC)
-    return hashlib.sha256(content).hexdigest()[:10]
-
-
-@functools.cache
-def _static(name: str) -> bytes:
-    return (files("surefoot.dashboard") / "static" / name).read_bytes()
 
 
 def routes(board: Board) -> list[Route]:
@@ -137,6 +55,11 @@ def routes(board: Board) -> list[Route]:
         page("/updates/{id}", _update),
         page("/releases", _releases),
         page("/backups", _backups),
+        page("/confirm", confirmation.page),
+        *(
+            Route(path, functools.partial(_form, board, act), methods=["POST"])
+            for path, act in forms.ACTIONS.items()
+        ),
         Route("/login", functools.partial(_log_in_form, board), methods=["GET"]),
         Route("/login", functools.partial(_log_in, board), methods=["POST"]),
         Route("/logout", functools.partial(_log_out, board), methods=["POST"]),
@@ -174,6 +97,7 @@ def overview_parts(view: View) -> dict[str, str]:
         "progress": reader.progress() if state is State.REQUESTED else "",
         "lately": lately[:LATELY],
         "plots": _plots(view.wording, lately),
+        "names": reader.names(),
     }
     return {
         part: view.fill(f"parts/{part}.html", **values).strip()
@@ -249,14 +173,14 @@ def _releases(view: View) -> Response:
             "releases.html",
             found=reader.releases(),
             denied=reader.status().denied,
-            refs=reader.refs(),
+            names=reader.names(),
         )
     )
 
 
 def _backups(view: View) -> Response:
     reader = view.board.reader
-    return HTMLResponse(view.fill("backups.html", found=reader.backups(), refs=reader.refs()))
+    return HTMLResponse(view.fill("backups.html", found=reader.backups(), names=reader.names()))
 
 
 @dataclass(frozen=True)
@@ -314,6 +238,19 @@ def problem(
         visitor = board.access.visitor(request)
     page = View(board, request, visitor).fill("problem.html", error=error, status_code=status)
     return HTMLResponse(page, status, headers)
+
+
+async def _form(board: Board, act: Callable[[View, Form], str], request: Request) -> Response:
+    """Does what a form asks for; answers with the page to go to."""
+    form = await form_of(request)
+
+    def made() -> Response:
+        view = View(board, request, board.access.admit(request))
+        assert view.visitor is not None  # noqa: S101 - admitted
+        board.access.check_change(request, view.visitor, form.get("csrf", ""))
+        return RedirectResponse(f"{view.base}{act(view, form)}", 303)
+
+    return await run_in_threadpool(made)
 
 
 # -- logging in and out
@@ -402,17 +339,17 @@ async def _language(request: Request) -> Response:
     answer = RedirectResponse(f"{base}{_inside(request.query_params.get('to', ''))}", 303)
     if (code := request.path_params["code"]) in LANGUAGES:
         answer.set_cookie(
-            _LANGUAGE_COOKIE, code, max_age=_YEAR_S, path=base or "/", httponly=True, samesite="lax"
+            LANGUAGE_COOKIE, code, max_age=_YEAR_S, path=base or "/", httponly=True, samesite="lax"
         )
     return answer
 
 
 async def _file(request: Request) -> Response:
     name = request.path_params["name"]
-    if name not in _STATIC:
+    if name not in STATIC:
         raise NotFoundError("There is no such file.")
     return Response(
-        _static(name),
-        media_type=_STATIC[name],
+        static(name),
+        media_type=STATIC[name],
         headers={"Cache-Control": f"public, max-age={_YEAR_S}, immutable"},
     )

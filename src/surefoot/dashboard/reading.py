@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
@@ -25,12 +26,16 @@ from surefoot.update.history import FINAL, Event, History
 from surefoot.update.states import RULES, State, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from surefoot.home import Home
 
 REMEMBERED = 200
 """Updates that are kept in memory; any other is read from the history when it is asked for."""
+LOOKED_BACK_BYTES = 4 * 1024 * 1024
+"""Of the history, at the start: some hundred updates."""
+BEGINNINGS = frozenset({"requested", *FINAL - {"up_to_date"}})
+"""What an update is first heard of by; anything else is a question, or no update."""
 LATELY = 5
 """How many of the last updates an expectation is made from."""
 UPDATES = FINAL - {"up_to_date", "refused"}
@@ -132,7 +137,7 @@ class Reader:
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _updates: dict[str, Update] = field(init=False, default_factory=dict)
     _refs: dict[str, str] = field(init=False, default_factory=dict)
-    _file: tuple[int, int] = field(init=False, default=(0, 0))
+    _offset: int | None = field(init=False, default=None)
     _health: Health | None = field(init=False, default=None)
     _available: Availability = field(init=False, default_factory=Availability)
     _asking: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -158,7 +163,10 @@ class Reader:
     def update(self, name: str) -> Told | None:
         """One in full; None where the history does not know it."""
         self._catch_up()
-        events = [event for event in self._events() if event.update == name]
+        try:
+            events = History(self.home).of(name)
+        except SurefootError:
+            return None  # the status says why
         if not events:
             return None
         update = None
@@ -173,54 +181,57 @@ class Reader:
             rehearsals=[found for event in events if (found := _rehearsed(event))],
         )
 
-    def refs(self) -> dict[str, str]:
-        """What releases are called, by their id."""
+    def names(self) -> dict[str, str]:
+        """What releases are called, by their id: by their ref, and where that has moved, as a
+        branch does, by their id as well."""
         self._catch_up()
         with self._lock:
-            known = dict(self._refs)
-        return known | {release.id: release.ref for release in self.releases() if release.ref}
+            refs = dict(self._refs)
+        refs |= {release.id: release.ref for release in self.releases() if release.ref}
+        if found := self._available.found:
+            refs[found.newest.release] = found.newest.ref
+        often = Counter(refs.values())
+        return {
+            release: ref if often[ref] == 1 else f"{ref} {release[:7]}"
+            for release, ref in refs.items()
+        }
 
-    def expected_window_s(self, kind: str = "update") -> float | None:
-        """How long the app may be away, by the last updates that were committed; None if there were
-        none."""
-        known = [
-            update.downtime_s
-            for update in self.updates(REMEMBERED)
-            if update.outcome == "committed"
-            and update.downtime_s is not None
-            and (update.kind == kind or kind != "update")
-        ]
-        return round(median(known[:LATELY]), 2) if known else None
+    def expected_window_s(self, kind: str) -> float | None:
+        """How long the app may be away, by the last that were committed; None if none were."""
+        return self._expected(kind, lambda update: update.downtime_s)
 
-    def _events(self, offset: int = 0) -> Iterator[Event]:
-        try:
-            yield from History(self.home).read(offset)
-        except SurefootError:
-            return  # the status says so
+    def expected_staging_s(self, kind: str) -> float | None:
+        """How long it takes before that, while the app serves."""
+        return self._expected(kind, lambda update: update.durations.get(Step.STAGE))
+
+    def _expected(self, kind: str, figure: Callable[[Update], float | None]) -> float | None:
+        """The median of the last of this kind that took the place of another release; of any kind
+        where there were none of this."""
+        ended = [u for u in self.updates(REMEMBERED) if u.outcome == "committed" and u.from_]
+        of_kind = [u for u in ended if u.kind == kind] or ended
+        known = [found for u in of_kind[:LATELY] if (found := figure(u)) is not None]
+        return round(median(known), 2) if known else None
 
     def _catch_up(self) -> None:
-        """Reads what is new in the history; all of it where it is another file."""
+        """Reads what is new in the history; all of it where it has become another one."""
+        history = History(self.home)
         with self._lock:
+            size = history.size()
+            if self._offset is None or size < self._offset:
+                self._updates, self._refs = {}, {}
+                self._offset = max(size - LOOKED_BACK_BYTES, 0)
             try:
-                found = self.home.history.stat()
-            except OSError:
-                self._updates, self._refs, self._file = {}, {}, (0, 0)
-                return
-            inode, offset = self._file
-            if inode != found.st_ino or found.st_size < offset:
-                self._updates, self._refs, offset = {}, {}, 0
-            try:
-                for event, behind in History(self.home).follow(offset):
-                    offset = behind
+                for event, behind in history.follow(self._offset):
+                    self._offset = behind
                     self._add(event)
             except SurefootError:
-                pass
-            self._file = (found.st_ino, offset)
+                return  # the status says so
 
     def _add(self, event: Event) -> None:
-        if event.event in NOT_OF_UPDATES:
+        known = self._updates.get(event.update)
+        if known is None and event.event not in BEGINNINGS:
             return
-        update = _after(self._updates.get(event.update), event, self._refs)
+        update = _after(known, event, self._refs)
         self._updates[event.update] = update
         if update.to and update.ref:
             self._refs[update.to] = update.ref
@@ -311,10 +322,6 @@ class Reader:
         return (found.current.release if found.current else None) != Store(self.home).current_id()
 
 
-NOT_OF_UPDATES = frozenset({"hold_placed", "hold_released", "allowed"})
-"""What people did that was no update."""
-
-
 BACK_STATES = frozenset({State.ROLLING_BACK, State.RESTORED, State.ROLLED_BACK, State.BROKEN})
 
 
@@ -324,14 +331,13 @@ def steps(state: State | None, durations: dict[str, float]) -> list[tuple[Step, 
     if state in BACK_STATES:
         wanted = (*(step for step in wanted if step in durations), *BACKWARDS)
     under_way = RULES[state].step if state in RULES else None
-    found = []
-    seen = False
-    for step in wanted:
-        standing = "pending" if seen or under_way is None else "done"
+
+    def standing(step: Step) -> str:
         if step == under_way:
-            standing, seen = "current", True
-        found.append((step, standing, durations.get(step)))
-    return found
+            return "current"
+        return "done" if step in durations else "pending"
+
+    return [(step, standing(step), durations.get(step)) for step in wanted]
 
 
 def _after(update: Update | None, event: Event, refs: dict[str, str]) -> Update:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 
 from surefoot.app.pages import LANGUAGE_TAGS, choose_language
-from surefoot.dashboard.texts import TEXTS
 
 __all__ = ["LANGUAGES", "Wording", "choose_language"]
 
 LANGUAGES = {"en": "English", "zh": "中文"}
+
+TEXTS = {
+    language: tomllib.loads(
+        (files("surefoot.dashboard") / "texts" / f"{language}.toml").read_text(encoding="utf-8")
+    )
+    for language in LANGUAGES
+}
 
 NOTHING = "\u2013"
 
@@ -28,12 +36,12 @@ class Wording:
 
     def __call__(self, key: str, **values: object) -> str:
         """The text of that name, its gaps filled in."""
-        text = TEXTS[self.language].get(key) or TEXTS["en"][key]
+        text = str(TEXTS[self.language][key])
         return text.format(**values) if values else text
 
     def maybe(self, key: str, otherwise: str) -> str:
         """The text of a name that may be newer than we are, or damaged."""
-        return TEXTS[self.language].get(key, otherwise)
+        return str(TEXTS[self.language].get(key, otherwise))
 
     @property
     def tag(self) -> str:

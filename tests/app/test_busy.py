@@ -119,7 +119,7 @@ def test_an_update_that_was_put_off_is_looked_for_at_the_end(home: Home) -> None
         os.close(pipe)
 
 
-def test_what_is_to_be_done_is_done_without_surefoot_and_with_a_full_disk(
+def test_what_is_to_be_done_is_done_although_nobody_can_hear_it(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home.root / "run").rmdir()

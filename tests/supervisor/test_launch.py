@@ -20,8 +20,10 @@ from tests.supervisor.running import (
     mode_of,
 )
 
-from surefoot import control, listening
+from surefoot import control, launch, listening
+from surefoot.config import Config, Gate
 from surefoot.errors import RefusedError
+from surefoot.home import Home
 
 FOREVER = "exec sleep 1000"
 LAUNCH = """\
@@ -251,3 +253,13 @@ def test_a_socket_file_is_replaced_only_if_nobody_answers(
     with pytest.raises(RefusedError, match="Address already in use"):
         listening.listen("unix:notes.txt", here)
     assert (here / "notes.txt").read_text() == "mine"
+
+
+def test_the_app_is_told_of_its_own_page_and_of_none_that_is_not_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUREFOOT_PAGE", "/somebody/elses.html")
+    home = Home(tmp_path)
+    assert "SUREFOOT_PAGE" not in launch._environment(home, Config())
+    told = launch._environment(home, Config(gate=Gate(page="current/app/closed.html")))
+    assert told["SUREFOOT_PAGE"] == str(tmp_path / "current/app/closed.html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from surefoot.app.errors import UpdateRefused
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterator
 
     from surefoot.app.bootstrap import BootstrapResult
     from surefoot.app.client import UpdateResult
@@ -47,21 +49,12 @@ class SyncUpdateService:
 
         command = client.command(*arguments)
         _take(self._in_flight)
-        staged = False
-        try:
+        with _answered(self._in_flight) as answer:
             ended = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, check=False
             )
-            result = client.understand(ended.returncode, ended.stdout, ended.stderr)
-            staged = result.outcome == "staged"
-        except OSError as error:
-            raise client.not_started(error) from None
-        finally:
-            if not staged:
-                self._in_flight.release()
-        if staged:
-            ending.end_process()
-        return result
+            answer.append(client.understand(ended.returncode, ended.stdout, ended.stderr))
+        return answer[0]
 
 
 class UpdateService:
@@ -131,8 +124,7 @@ class UpdateService:
     async def _ask_engine(self, command: list[str]) -> UpdateResult:
         import asyncio
 
-        staged = False
-        try:
+        with _answered(self._in_flight) as answer:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -140,16 +132,8 @@ class UpdateService:
                 stderr=asyncio.subprocess.PIPE,
             )
             output, problem = await process.communicate()
-            result = client.understand(process.returncode or 0, output, problem)
-            staged = result.outcome == "staged"
-        except OSError as error:
-            raise client.not_started(error) from None
-        finally:
-            if not staged:
-                self._in_flight.release()
-        if staged:
-            ending.end_process()
-        return result
+            answer.append(client.understand(process.returncode or 0, output, problem))
+        return answer[0]
 
 
 def _update_arguments(target: str | None) -> tuple[str, ...]:
@@ -163,3 +147,20 @@ def _rollback_arguments(release: str | None) -> tuple[str, ...]:
 def _take(in_flight: threading.Lock) -> None:
     if not in_flight.acquire(blocking=False):
         raise UpdateRefused("An update is in flight already. Nothing was changed.")
+
+
+@contextlib.contextmanager
+def _answered(in_flight: threading.Lock) -> Iterator[list[UpdateResult]]:
+    """Takes the answer; begins the end of the app where a release is ready, and else gives
+    `in_flight` back."""
+    answer: list[UpdateResult] = []
+    try:
+        yield answer
+    except OSError as error:
+        raise client.not_started(error) from None
+    finally:
+        staged = bool(answer) and answer[0].outcome == "staged"
+        if not staged:
+            in_flight.release()
+    if staged:
+        ending.end_process()

@@ -8,8 +8,6 @@ import threading
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from playwright.sync_api import sync_playwright
-from tests.needs import program
 
 from surefoot.app import lockfile
 from surefoot.app.maintenance import answer_for
@@ -48,16 +46,6 @@ def closed() -> Iterator[Closed]:
     yield found
     found.gate.open()
     found.held.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = str(program("chromium", "chromium"))
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-background-networking"]
-        launched = playwright.chromium.launch(executable_path=chromium, args=options)
-        yield launched
-        launched.close()
 
 
 class App(http.server.BaseHTTPRequestHandler):

@@ -92,9 +92,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def served(app: ASGIApp) -> Iterator[Client]:
-    """Serves an ASGI app on a port of its own."""
-    held = socket.create_server(("127.0.0.1", 0))
+def served(app: ASGIApp, held: socket.socket | None = None) -> Iterator[Client]:
+    """Serves an ASGI app, on a port of its own unless it is told."""
+    held = held or socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(
             app, log_level="critical", lifespan="off", ws="none", proxy_headers=False,

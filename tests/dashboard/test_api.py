@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.conftest import Commands, install
 
 from surefoot.dashboard.api import OPERATIONS
+from surefoot.dashboard.wording import LANGUAGES, TEXTS, Wording
 from surefoot.update.history import History
 from surefoot.update.lock import Lock, Update
 from surefoot.update.states import State
@@ -170,6 +172,30 @@ def test_every_answer_forbids_what_a_page_does_not_need(client: Client, stranger
         assert "unsafe" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_every_page_is_there_in_every_language(home: Home, client: Client) -> None:
+    told(home)
+    install(home, "c" * 40, "v2")
+    for language in LANGUAGES:
+        for path in ("/", "/updates", "/updates/u2", "/releases", "/backups", "/login",
+                     "/confirm?action=update", "/confirm?action=rollback", "/confirm?action=hold",
+                     "/nothing"):  # fmt: skip
+            page = client.get(path, Accept_Language=language)
+            assert page.status in {200, 303, 404}, (language, path)
+            assert page.status == 303 or f'lang="{Wording(language).tag}"' in page.text
+
+
+def test_every_language_has_every_text_with_the_same_gaps() -> None:
+    gaps = {
+        language: {
+            name: sorted(re.findall(r"{\w+}", text))
+            for name, text in texts.items()
+            if not name.startswith("event_")  # what an event is called in English is its name
+        }
+        for language, texts in TEXTS.items()
+    }
+    assert gaps["zh"] == gaps["en"]
 
 
 def test_the_description_names_every_operation_and_no_other(stranger: Client) -> None:

@@ -304,3 +304,41 @@ def test_every_example_of_the_reference_is_toml() -> None:
     reference = Path(__file__).parents[1].joinpath("docs/reference/configuration.md").read_text()
     for block in reference.split("```toml\n")[1:]:
         tomllib.loads(block.split("```")[0])
+
+
+OVERLAP = """
+[app]
+command = "python -m surefoot.app.serve main:app"
+listen = ["127.0.0.1:8000"]
+overlap = true
+[source]
+git = "https://example.org/me/app.git"
+[health]
+path = "/health"
+"""
+
+
+def test_two_releases_may_live_for_a_moment_where_all_that_runs_can_serve_in_private() -> None:
+    assert config.parse(OVERLAP).app.overlap
+
+
+@pytest.mark.parametrize(
+    ("is_said", "would_be", "problem"),
+    [
+        ('listen = ["127.0.0.1:8000"]', "", "addresses that outlive a release"),
+        ("surefoot.app.serve main:app", "gunicorn main:app", "serve in private first"),
+        ("serve main:app", "serve main:app --workers 2", "one process"),
+        ('path = "/health"', 'http = "http://127.0.0.1:8000/health"', "at its private place"),
+        ('path = "/health"', 'path = "/health"\ncommand = "true"', "at its private place"),
+    ],
+)
+def test_an_app_that_must_not_run_twice_is_refused_its_overlap(
+    is_said: str, would_be: str, problem: str
+) -> None:
+    assert problem in refusal(OVERLAP.replace(is_said, would_be))
+
+
+def test_a_worker_beside_the_server_is_refused_its_overlap() -> None:
+    command = 'command = "python -m surefoot.app.serve main:app"'
+    processes = command.replace("command", "processes.web") + '\nprocesses.worker = "python w.py"'
+    assert "one process" in refusal(OVERLAP.replace(command, processes))

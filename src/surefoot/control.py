@@ -123,6 +123,19 @@ class Processes:
         """Starts what does not run, of `current`, and starts again what ends."""
         self._ask("run", "started", timeout_s)
 
+    def beside(self, release: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Starts that release's process beside the app, at a private place. It is called `beside`
+        when it exits, and is not started again."""
+        self._ask(f"beside {release}", "started", timeout_s)
+
+    def adopt(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """Lets what runs beside be the app, under the name in `current`; what was it ends."""
+        self._ask("adopt", "adopted", timeout_s)
+
+    def drop(self) -> None:
+        """Ends what runs beside."""
+        self._say("drop")
+
     def hold(self) -> None:
         """Leaves all as it is; what ends from now on is not started again."""
         self._say("hold")

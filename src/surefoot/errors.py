@@ -91,3 +91,7 @@ class DamagedError(SurefootError):
 
 class SupervisorError(SurefootError):
     """The supervisor does not answer the engine, or cannot be reached."""
+
+
+class UnhealthyError(SurefootError):
+    """A release did not pass its probation."""

@@ -10,9 +10,11 @@
 # Whatever happens becomes one line in one pipe, and `main` reads one line after the other:
 #   pid N PID, exit N CODE   from `watch`, the small shell beside each process; N 0 is the engine
 #   signal NAME              from the traps, so that nothing is lost between two reads
-#   restart N, timeout stop TURN, check    from the timers
+#   restart N, expire N, timeout stop TURN, check    from the timers
 #   update                   from clients: a request lies in run/request.json
 #   stop, try, run, hold     from the engine: the goal; `stopped` and `started` are the answers
+#   beside RELEASE, adopt, drop    from the engine: a release that runs beside the app (`started`),
+#                            becomes the app (`adopted`), or ends; any goal but `hold` ends it too
 #
 # Descriptors: 3-6 the listening sockets; 7 this pipe; 8 the pipe to the engine, which has all three;
 # the processes have 3-6 only. 9 is the lock that makes me the only supervisor of this home.
@@ -21,7 +23,8 @@ set -u
 say() { printf 'surefoot: %s\n' "$*" >&2; }
 
 # The facts about process N are variables such as state_N: up, waiting (for its restart), done (it
-# has ended normally) or down.
+# has ended normally) or down. Its name is that of its script; `beside`: it is not the app yet;
+# `old`: it is the app no more, and ends.
 get() { eval "value=\${$1_$2-}"; }
 put() { eval "$1_$2=\$3"; }
 locked() { [ -e "$lock" ] || [ -h "$lock" ]; }
@@ -62,6 +65,12 @@ watch() { # N COMMAND...
 become() { # COMMAND..., in a session of its own
     trap - PIPE
     export SUREFOOT_MARK="$number:$token"
+    get name "$number"
+    if [ "$value" = beside ]; then # it gets the public sockets when it is told to take over
+        export SUREFOOT_PRIVATE="$SUREFOOT_HOME/run/private"
+        unset LISTEN_FDS LISTEN_FDNAMES
+        exec 3>&- 4>&- 5>&- 6>&-
+    fi
     set -- setsid "$@"
     # What a shell starts in the background ignores INT and QUIT; not every env can undo it.
     if env --default-signal=INT,QUIT true 2>/dev/null; then
@@ -132,6 +141,7 @@ back_off() { # N
 start_app() { # GOAL: starts what is not running
     goal=$1 turn=$((turn + 1))
     cancel stop
+    drop
     for script in current/processes/*; do
         [ -x "$script" ] || continue
         number_of "${script##*/}"
@@ -152,6 +162,51 @@ number_of() { # NAME: sets `number`
     number=$((${number:-0} + 1)) # the loop has left the highest
     numbers="$numbers $number"
     put name "$number" "$1"
+}
+
+beside() { # RELEASE: its process, where nobody but the engine reaches it
+    number=''
+    for each in $numbers; do
+        get name "$each"
+        if [ "$value" = old ] && ! is_up "$each"; then number=$each; fi
+    done
+    if [ -n "$number" ]; then put name "$number" beside; else number_of beside; fi
+    for script in "releases/$1/processes"/*; do
+        start "$number" "$SUREFOOT_HOME/$script"
+        tell started
+        return
+    done
+}
+
+adopt() { # what runs beside becomes the app, and what was the app ends when it has no work left
+    number_of beside
+    new=$number
+    is_up "$new" || return
+    for number in $numbers; do
+        if [ "$number" != "$new" ]; then retire "$number"; fi
+    done
+    for script in current/processes/*; do put name "$new" "${script##*/}"; done
+    put early "$new" 0
+    put delay "$new" 0
+    tell adopted
+}
+
+drop() {
+    for number in $numbers; do
+        get name "$number"
+        if [ "$value" = beside ]; then retire "$number"; fi
+    done
+}
+
+retire() { # N
+    put name "$1" old
+    cancel "$1"
+    if is_up "$1"; then
+        signal_leader TERM "$1"
+        after "$1" "$SUREFOOT_STOP_GRACE" "expire $1"
+    else
+        put state "$1" down
+    fi
 }
 
 stop_app() { # GOAL: `end` ends the engine as well
@@ -195,9 +250,14 @@ settle() { # are all down that are to be?
 process_ended() { # N CODE
     put state "$1" down
     get name "$1" && name=$value
+    if [ "$name" = old ]; then
+        cancel "$1"
+        settle
+        return
+    fi
     tell "exit $name $2"
     case $goal in stop | end) settle ;; *) say "$name ended with $2." ;; esac
-    [ "$goal" = run ] || return
+    if [ "$goal" != run ] || [ "$name" = beside ]; then return; fi
     back_off "$1"
     case $2 in
     0)
@@ -269,7 +329,7 @@ engine_ended() { # CODE
             'Read data/update_history.jsonl, or ask "surefoot status".'
         return
     elif [ "$goal" != run ] && [ -e current ]; then
-        if grep -qsE '"state":"(requested|staged)"' "$lock"; then
+        if grep -qsE '"state":"(requested|staged|proven)"' "$lock"; then
             say 'The update in flight has not touched the app, so it runs on.'
             start_app run
         else
@@ -393,6 +453,13 @@ obey() { # a line
             start "$2" "$SUREFOOT_HOME/current/processes/$value"
         fi
         ;;
+    expire)
+        get name "$2"
+        if [ "$value" = old ] && is_up "$2"; then signal_session KILL "$2"; fi
+        ;;
+    beside) beside "$2" ;;
+    adopt) adopt ;;
+    drop) drop ;;
     stop) stop_app stop ;;
     try | run) start_app "$1" ;;
     hold) goal=hold ;;

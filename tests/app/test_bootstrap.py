@@ -78,6 +78,15 @@ def test_a_lock_that_is_no_file_does_not_hold_the_app(home: Home) -> None:
     assert post_update_bootstrap_sync().kind == "unknown"
 
 
+def test_a_release_that_runs_beside_the_old_one_knows_that_it_is_the_new_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write_lock("staged", to="b")
+    assert post_update_bootstrap_sync().kind == "none"
+    monkeypatch.setenv("SUREFOOT_PRIVATE", "/run/private")
+    assert post_update_bootstrap_sync().kind == "updated"
+
+
 def test_fields_of_the_wrong_kind_are_left_out(home: Home) -> None:
     home.write_lock("probation", ref=["v2"], to=7)
     result = post_update_bootstrap_sync()

@@ -263,7 +263,7 @@ def _after(update: Update) -> Task:
 def _says_untouched(lock: Any) -> bool:
     """`grep` in the lock, as the supervisor does it."""
     return isinstance(lock, bytes) and any(
-        b'"state":"%s"' % s in lock for s in (b"requested", b"staged")
+        b'"state":"%s"' % s in lock for s in (b"requested", b"staged", b"proven")
     )
 
 

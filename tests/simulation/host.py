@@ -37,15 +37,16 @@ from tests.simulation.world import (
     Violation,
 )  # fmt: skip
 
-from surefoot.errors import DatabaseError, MigrationError, SupervisorError
+from surefoot.errors import DatabaseError, MigrationError, SupervisorError, UnhealthyError
+from surefoot.update.causes import Cause
 from surefoot.update.lock import Update
 from surefoot.update.states import ENDED, State
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 BUDGET = {
-    State.REQUESTED: 3, State.STAGED: 3, State.STOPPED: 3, State.SNAPSHOTTED: 3, State.MIGRATED: 3,
-    State.SWITCHED: 3, State.PROBATION: 3, State.ACCEPTED: 3, State.ROLLING_BACK: 5,
-    State.RESTORED: 3,
+    State.REQUESTED: 3, State.STAGED: 3, State.PROVEN: 3, State.STOPPED: 3, State.SNAPSHOTTED: 3,
+    State.MIGRATED: 3, State.SWITCHED: 3, State.PROBATION: 3, State.ACCEPTED: 3,
+    State.ROLLING_BACK: 5, State.RESTORED: 3,
 }  # fmt: skip
 """How often a step may be begun in one update: what is promised, whatever the table says."""
 
@@ -73,7 +74,8 @@ class SimulatedHost(Database):
             raise SimulatedError("The database has been migrated since.")
         if self.files[DB] is not ABSENT:
             self.call("write, check and fsync a backup of app.db")
-        return update
+        overlaps = self.scenario.overlaps and update.kind == "update"
+        return msgspec.structs.replace(update, overlaps=overlaps)
 
     def _make(self) -> None:
         self.call("fetch the release")
@@ -101,6 +103,25 @@ class SimulatedHost(Database):
 
     def _has_environment(self) -> bool:
         return bool(self.files[ENV_MARKER] == WHOLE and self.files[ENVIRONMENT] == WHOLE)
+
+    def overlap(self, update: Update) -> Update:
+        self._begins(update)
+        self._ask_supervisor("run the new release beside the old one")
+        self.world.beside = update.to
+        self._opens_database(update.to)
+        if self.at("judge it in private", ("is unhealthy",)) or not self._works(update.to):
+            self.at("drop what runs beside")
+            self.world.beside = None
+            raise UnhealthyError("The new release is unhealthy.")
+        return update
+
+    def take_over(self, update: Update) -> Update:
+        self._begins(update)
+        self._switch(update.to)
+        self._ask_supervisor("hand the sockets over")
+        self._ask_supervisor("adopt what runs beside")
+        self.world.app, self.world.beside = self.world.beside, None
+        return update
 
     def stop(self, update: Update) -> Update:
         self._begins(update)
@@ -223,6 +244,8 @@ class SimulatedHost(Database):
                 self._deny(ledger, update.from_)
         elif update.state is State.ROLLED_BACK and update.from_ not in {None, update.to}:
             self._deny(ledger, update.to or "")
+        elif update.cause == Cause.UNHEALTHY and update.overlaps and update.to:
+            self._deny(ledger, update.to)
         elif update.state is State.ABANDONED and update.to:
             self.replace(LEDGER, LEDGER_NEW, ledger._replace(abandoned=ledger.abandoned + 1))
 
@@ -266,35 +289,44 @@ class SimulatedHost(Database):
     def _stop(self) -> None:
         if self.world.stopped:
             return
-        if self.at("stop the app", FAILS_TO_ANSWER):
-            raise SupervisorError("The supervisor has not answered.")
+        self._ask_supervisor("stop the app")
         self.world.app = None
+        self.world.beside = None
         self.world.goal = "stop"
         self.world.stopped = True
 
     def _tell_supervisor(self, goal: str) -> None:
         self.world.stopped = False
-        if self.at(f"{goal} what is current", FAILS_TO_ANSWER):
-            raise SupervisorError("The supervisor has not answered.")
+        self._ask_supervisor(f"{goal} what is current")
         self.start_app(goal)
+
+    def _ask_supervisor(self, what: str) -> None:
+        if self.at(what, FAILS_TO_ANSWER):
+            raise SupervisorError("The supervisor has not answered.")
 
     def start_app(self, goal: str) -> None:
         """What the supervisor does when it is told `try` or `run`."""
         world = self.world
         world.goal = goal
+        world.beside = None
         if world.app is not None or self.files[CURRENT] is ABSENT:
             return
         world.app = self.files[CURRENT]
-        seen = world.database()
+        self._opens_database(world.app)
+
+    def _opens_database(self, release: str | None) -> None:
+        seen = self.world.database()
         if isinstance(seen, Data):  # the app opens it, and leaves a log beside it
-            if self.scenario.migrates_by_itself and world.app == NEW:
+            if self.scenario.migrates_by_itself and release == NEW:
                 seen = seen._replace(schema=2)
             seen = seen._replace(file=self.files[DB].base)
             if self.files[LOG] != seen:
                 self.disk.write(LOG, seen, torn=False)
 
     def _is_healthy(self) -> bool:
-        release = self.world.app
+        return self._works(self.world.app)
+
+    def _works(self, release: str | None) -> bool:
         return release is not None and self.scenario.works(self.world, release)
 
     def _switch(self, release: str | None) -> None:

@@ -36,6 +36,8 @@ def check(world: World, scenario: Scenario) -> None:
     if files[CURRENT] is ABSENT:
         _check_nothing_installed(world, scenario)
         return
+    if world.beside is not None:
+        raise Violation("serves", f"A second copy, of release {world.beside}, is left.")
     if not world.serves():
         raise Violation("serves", "The app does not run, or its gate is closed.")
     if not is_whole(world, files[CURRENT]):
@@ -67,7 +69,7 @@ def _check_outcome(world: World, scenario: Scenario) -> None:
     denied = release in ledger.denied or not scenario.installed  # without one, it is tried again
     if event == "rolled_back" and release == NEW and not denied:
         raise Violation("denied", f"Release {release} was rolled back and is not denied.")
-    if event == "abandoned" and not ledger.abandoned:
+    if event == "abandoned" and not ledger.abandoned and release not in ledger.denied:
         raise Violation("denied", f"Release {release} was abandoned, and nobody counts it.")
     if event == "committed" and ledger.commits[-1:] != (release,):
         raise Violation("history", f"Release {release} was committed, the ledger does not know.")

@@ -49,6 +49,8 @@ class Scenario:
     migrates: bool = True
     migrates_by_itself: bool = False
     """The new release migrates when it starts, without having been asked."""
+    overlaps: bool = False
+    """Whether the new release may live beside the old one."""
     builds: bool = True
     migration_works: bool = True
     new_is_healthy: bool = True
@@ -127,6 +129,8 @@ SCENARIOS = {
     for scenario in (
         _MIGRATION,
         _CODE_ONLY,
+        replace(_CODE_ONLY, name="overlap", overlaps=True),
+        replace(_CODE_ONLY, name="unhealthy-overlap", overlaps=True, new_is_healthy=False),
         Scenario("first-install", installed=False, origin="install"),
         replace(_MIGRATION, name="asked-by-the-app", origin="app"),
         replace(_MIGRATION, name="unhealthy", new_is_healthy=False),

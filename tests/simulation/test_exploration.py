@@ -47,7 +47,8 @@ def test_an_update_without_faults_ends_as_it_should(scenario: str) -> None:
     assert violation is None
     committed = any(text == "engine: conclude committed" for _, text in lines)
     assert committed == (
-        scenario in {"migration", "code-only", "first-install", "asked-by-the-app", "rollback"}
+        scenario
+        in {"migration", "code-only", "overlap", "first-install", "asked-by-the-app", "rollback"}
     )
 
 

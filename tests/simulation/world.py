@@ -90,13 +90,15 @@ class World:
     """Everything that a later instant depends on, and nothing else."""
 
     __slots__ = (
-        "app", "begun", "disk", "ended", "full", "goal", "listening", "orphan", "stopped",
+        "app", "begun", "beside", "disk", "ended", "full", "goal", "listening", "orphan", "stopped",
     )  # fmt: skip
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.app: str | None = None
         """The release whose processes run."""
+        self.beside: str | None = None
+        """The release that runs in private."""
         self.goal = "stop"
         """The supervisor's."""
         self.listening = False
@@ -116,6 +118,7 @@ class World:
         new = World.__new__(World)
         new.disk = self.disk.copy()
         new.app = self.app
+        new.beside = self.beside
         new.goal = self.goal
         new.listening = self.listening
         new.stopped = self.stopped
@@ -127,8 +130,8 @@ class World:
 
     def key(self) -> tuple[Any, ...]:
         return (
-            self.disk.key(), self.app, self.goal, self.listening, self.stopped, self.orphan,
-            self.full, self.begun, self.ended,
+            self.disk.key(), self.app, self.beside, self.goal, self.listening, self.stopped,
+            self.orphan, self.full, self.begun, self.ended,
         )  # fmt: skip
 
     # -- the ways to die
@@ -142,6 +145,7 @@ class World:
     def everything_dies(self) -> None:
         self.engine_dies()
         self.app = None
+        self.beside = None
         self.goal = "stop"
         self.orphan = False
 

@@ -555,3 +555,91 @@ def test_a_home_whose_run_folder_vanishes_goes_on(supervised: Supervised) -> Non
     shutil.rmtree(supervised.home.run)
     supervised.pids("web", 2)
     assert supervised.end() == 143
+
+
+# --- a release beside the app
+
+BESIDE = """\
+echo $$ >>"$SUREFOOT_HOME/beside.log"
+echo "${SUREFOOT_PRIVATE-} ${LISTEN_FDS-none}" >"$SUREFOOT_HOME/place.log"
+"""
+
+
+def test_what_runs_beside_becomes_the_app(in_each_shell: Supervised) -> None:
+    in_each_shell.settings["LISTEN_FDS"] = "1"
+    in_each_shell.process("web", FOREVER)
+    in_each_shell.script("releases/abc123/processes/web", BESIDE + FOREVER)
+    in_each_shell.python_engine(
+        "update",
+        "processes.beside('abc123')\n"
+        "while not Path('go').exists(): processes.wait(0.1)\n"
+        "processes.adopt()\nprocesses.run()\n",
+    )
+    in_each_shell.start()
+    old = in_each_shell.pids("web")[0]
+    in_each_shell.send("update")
+    new = in_each_shell.pids("beside")[0]
+    in_each_shell.until("place", f"{in_each_shell.home.run}/private none")
+    assert is_alive(old)
+    (in_each_shell.home.root / "go").touch()
+    eventually(lambda: not is_alive(old), "the old one has ended")
+    assert is_alive(new)
+    os.kill(new, signal.SIGKILL)  # from now on it is the app like any other
+    assert is_alive(in_each_shell.pids("web", 2)[1])
+    assert in_each_shell.end() == 143
+    assert len(in_each_shell.log("beside")) == 1
+
+
+def test_an_old_one_that_does_not_end_is_killed_and_the_new_one_is_not(
+    supervised: Supervised,
+) -> None:
+    supervised.settings["SUREFOOT_STOP_GRACE"] = "1"
+    supervised.process("web", "trap '' TERM\nwhile :; do sleep 0.1; done")
+    supervised.script("releases/abc123/processes/web", BESIDE + FOREVER)
+    supervised.python_engine("update", "processes.beside('abc123')\nprocesses.adopt()\n")
+    supervised.start()
+    old = supervised.pids("web")[0]
+    supervised.send("update")
+    new = supervised.pids("beside")[0]
+    eventually(lambda: not is_alive(old), "the old one has ended")
+    assert is_alive(new)
+    supervised.send("update")  # and once more, in the place of what was old
+    newest = supervised.pids("beside", 2)[1]
+    eventually(lambda: not is_alive(new), "the second has ended")
+    assert is_alive(newest)
+    assert supervised.end() == 143
+    assert not is_alive(newest)
+
+
+def test_what_runs_beside_ends_without_a_word_of_the_app(in_each_shell: Supervised) -> None:
+    in_each_shell.process("web", FOREVER)
+    in_each_shell.script("releases/abc123/processes/web", BESIDE + "exit 3")
+    in_each_shell.python_engine(
+        "update",
+        "processes.beside('abc123')\nprint(processes.wait(20), flush=True)\nprocesses.run()\n",
+    )
+    in_each_shell.start()
+    app = in_each_shell.pids("web")[0]
+    in_each_shell.send("update")
+    in_each_shell.until_message("[Exited(name='beside', code=3)]")
+    assert in_each_shell.end() == 143
+    assert in_each_shell.log("web") == [str(app)]
+    assert len(in_each_shell.log("beside")) == 1
+
+
+@pytest.mark.parametrize("state", ["staged", "proven"])
+def test_what_a_dead_engine_has_left_beside_ends(supervised: Supervised, state: str) -> None:
+    supervised.process("web", FOREVER)
+    supervised.script("releases/abc123/processes/web", BESIDE + FOREVER)
+    supervised.python_engine(
+        "update",
+        f"Path('data').mkdir()\nPath('data/UPDATE_LOCK.json').write_text('{{\"state\":\"{state}\"}}')"
+        "\nprocesses.beside('abc123')\nimport os\nos.kill(os.getpid(), 9)\n",
+    )
+    supervised.python_engine("resume", "Path('data/UPDATE_LOCK.json').unlink()\nprocesses.run()\n")
+    supervised.start()
+    app = supervised.pids("web")[0]
+    supervised.send("update")
+    left = supervised.pids("beside")[0]
+    eventually(lambda: not is_alive(left), "the second copy has ended")
+    assert is_alive(app)

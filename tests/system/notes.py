@@ -31,6 +31,10 @@ class Notes(Server):
         self.places = Home(self.home)
         self.lock = self.places.lock
 
+    def set(self, variable: str, value: str) -> None:
+        """Overrides a key of the configuration, from the next start on."""
+        self._environment[variable] = value
+
     def start(self) -> None:
         if not self.home.exists():
             self.follow(self._first)

@@ -1,6 +1,15 @@
 """The table of states, checked as a whole graph rather than by example."""
 
-from surefoot.update.states import CLOSED, ENDED, RULES, UNTOUCHED, State, may_follow
+from surefoot.update.states import (
+    CLOSED,
+    ENDED,
+    OVERLAPPING,
+    RULES,
+    UNTOUCHED,
+    State,
+    may_follow,
+    rule_of,
+)
 
 
 def test_every_state_has_a_rule_or_is_an_end_or_waits_for_a_person() -> None:
@@ -19,7 +28,7 @@ def test_without_a_person_no_state_is_reached_twice() -> None:
 
 
 def test_every_step_may_be_begun_only_so_often() -> None:
-    assert all(1 <= rule.attempts <= 10 for rule in RULES.values())
+    assert all(1 <= rule.attempts <= 10 for rule in (*RULES.values(), *OVERLAPPING.values()))
 
 
 def test_every_state_can_reach_an_end_in_which_an_app_runs() -> None:
@@ -48,8 +57,16 @@ def test_a_commit_is_reached_only_through_every_step() -> None:
 
 def test_the_gate_is_closed_exactly_while_something_could_still_be_taken_back() -> None:
     touched = {state for state in State if state not in UNTOUCHED}
-    assert touched - {State.RESTORED, State.ROLLED_BACK, State.COMMITTED} == CLOSED
+    assert touched - {State.PROVEN, State.RESTORED, State.ROLLED_BACK, State.COMMITTED} == CLOSED
 
 
 def test_only_what_was_rolled_back_can_be_broken() -> None:
     assert [s for s in State if State.BROKEN in may_follow(s)] == [State.ROLLING_BACK]
+
+
+def test_beside_the_old_release_the_gate_never_closes() -> None:
+    path = [State.STAGED]
+    while path[-1] not in ENDED:
+        path.append(rule_of(path[-1], overlaps=True).done)
+    assert path == [State.STAGED, State.PROVEN, State.COMMITTED]
+    assert not CLOSED & set(path)

@@ -9,7 +9,7 @@ from surefoot.app import lockfile, surroundings
 
 UPDATED_STATES = frozenset({"switched", "probation", "accepted", "committed"})
 PUT_BACK_STATES = frozenset({"rolling_back", "restored", "rolled_back"})
-UNTOUCHED_STATES = frozenset({"requested", "staged", "abandoned"})
+UNTOUCHED_STATES = frozenset({"requested", "staged", "proven", "abandoned"})
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,13 @@ def look_back() -> BootstrapResult:
         lock = lockfile.read(home)
     except lockfile.LockUnreadable as error:
         return BootstrapResult("unknown", reason=f"the lock cannot be read: {error}")
-    if lock is None or lock.state in UNTOUCHED_STATES:
+    is_beside = bool(
+        surroundings.private_place()
+    )  # the new release, although the old one serves yet
+    if lock is None or (lock.state in UNTOUCHED_STATES and not is_beside):
         return NOTHING
     kind: Literal["updated", "rolled_back"]
-    if lock.state in UPDATED_STATES:
+    if lock.state in UPDATED_STATES or is_beside:
         kind = "updated"
     elif lock.state in PUT_BACK_STATES:
         kind = "rolled_back"

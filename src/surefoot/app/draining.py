@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.supervisors import multiprocess
 
+from surefoot.app import beside
 from surefoot.app.asgi import MaintenanceMiddleware
 
 if TYPE_CHECKING:
@@ -41,7 +42,35 @@ class Config(uvicorn.Config):
 class Server(uvicorn.Server):
     """As uvicorn's; closes its listeners first and then drains."""
 
+    taking: socket.socket | None = None
+    """Where the public sockets are handed over to it, if it has none yet."""
+    _waiting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.taking is not None and self.started:
+            self._waiting = asyncio.create_task(self._take_over(self.taking))
+
+    async def _take_over(self, taking: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        async for connection, descriptors in beside.handed_over(taking):
+            for descriptor in descriptors:
+                public = beside.prepared(descriptor, self.config.backlog)
+                server = await loop.create_server(
+                    self._protocol, sock=public, ssl=self.config.ssl, backlog=self.config.backlog
+                )
+                self.servers.append(server)
+            await loop.sock_sendall(connection, beside.ACCEPTING)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes it in its own `startup`."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
         for server in self.servers:
             server.close()
         for listener in sockets or []:

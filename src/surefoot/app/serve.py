@@ -1,20 +1,24 @@
 """`python -m surefoot.app.serve main:app [uvicorn's options]`: uvicorn under Surefoot.
 
 uvicorn does not know LISTEN_FDS, the protocol by which listening sockets outlive the app. This
-launcher serves on such sockets where there are some, and else binds as uvicorn's options say. On
-SIGTERM no accepted connection is lost. The maintenance answer is put in front of the app;
-`--no-maintenance` leaves it out. All other options are uvicorn's own.
+launcher serves on such sockets where there are some, and else binds as uvicorn's options say. It
+can serve in private first, beside the release in use (`surefoot.app.beside`). On SIGTERM no
+accepted connection is lost. The maintenance answer is put in front of the app; `--no-maintenance`
+leaves it out. All other options are uvicorn's own.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
+from surefoot.app import beside, surroundings
+
 if TYPE_CHECKING:
+    import socket
+
     from surefoot.app import draining
 
 logger = logging.getLogger("uvicorn.error")
@@ -47,16 +51,8 @@ def held_sockets(backlog: int) -> list[socket.socket]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = os.environ.get("LISTEN_FDS", "")
-    sockets = []
-    for number in range(int(count) if count.isdecimal() else 0):
-        held = socket.socket(fileno=FIRST_DESCRIPTOR + number)
-        held.set_inheritable(False)
-        if held.family in {socket.AF_INET, socket.AF_INET6}:
-            # Accepted connections inherit it; without it, small answers wait for an ACK.
-            held.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        held.listen(backlog)
-        sockets.append(held)
-    return sockets
+    numbers = range(int(count) if count.isdecimal() else 0)
+    return [beside.prepared(FIRST_DESCRIPTOR + number, backlog) for number in numbers]
 
 
 def _parse(arguments: list[str]) -> dict[str, Any]:
@@ -79,12 +75,22 @@ def _serve(config: draining.Config, sockets: list[socket.socket]) -> None:
     from surefoot.app import draining
 
     server = draining.Server(config)
-    if config.should_reload:
+    if place := surroundings.private_place():
+        _serve_beside(server, place)
+    elif config.should_reload:
         ChangeReload(config, target=server.run, sockets=sockets or [config.bind_socket()]).run()
     elif config.workers > 1:
         draining.workers(server, sockets or [config.bind_socket()]).run()
     else:
         _serve_alone(server, sockets)
+
+
+def _serve_beside(server: draining.Server, place: str) -> None:
+    """In private, until the sockets come."""
+    if server.config.should_reload or server.config.workers > 1:
+        sys.exit("Beside the release in use one process can serve: no --reload and no --workers.")
+    server.taking = beside.listen(place + beside.TAKE)
+    _serve_alone(server, [beside.listen(place)])
 
 
 def _serve_alone(server: draining.Server, sockets: list[socket.socket]) -> None:

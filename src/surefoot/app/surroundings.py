@@ -61,3 +61,9 @@ def tell_supervisor(home: str, line: bytes) -> None:
             os.close(descriptor)
     except OSError as error:
         raise NotSupervised(f"The supervisor does not listen: {error}.") from None
+
+
+def private_place() -> str:
+    """Where this process serves beside the release in use; empty if it has its public address from
+    the start."""
+    return os.environ.get("SUREFOOT_PRIVATE", "")

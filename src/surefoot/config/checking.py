@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Problem = tuple[str, str, str]
 """The dotted place, what is wrong there, and what would be right."""
 
+LAUNCHER = "surefoot.app.serve"
 _OFF_AT_ZERO = frozenset({"rehearse_s"})
 """Durations that may be 0."""
 
@@ -51,6 +52,8 @@ def check(config: Config, text: str, name: str, overridden: dict[str, str]) -> N
 
 def _problems(config: Config) -> Iterator[Problem]:
     yield from _app(config.app)
+    if config.app.overlap:
+        yield from _overlap(config)
     yield from _source(config.source)
     yield from _health(config.health, config.address())
     for key, database in config.database.items():
@@ -80,6 +83,28 @@ def _app(app: App) -> Iterator[Problem]:
         if not _is_address(address):
             right = "Write host:port or unix:/path."
             yield "app.listen", f"`{address}` is not an address.", right
+
+
+def _overlap(config: Config) -> Iterator[Problem]:
+    """Two releases live for a moment, so all that runs must be able to."""
+    app, health = config.app, config.health
+    place = "app.overlap"
+    if not app.listen:
+        yield place, "`overlap` needs addresses that outlive a release.", "Name them in `listen`."
+    if len(app.commands()) != 1 or not any(LAUNCHER in c for c in app.commands().values()):
+        yield (
+            place,
+            "`overlap` is for an app of one process that can serve in private first.",
+            f"Let the only command be: python -m {LAUNCHER} main:app",
+        )
+    if any("--workers" in command or "--reload" in command for command in app.commands().values()):
+        yield place, "`overlap` is for a server of one process: without --workers and --reload.", ""
+    if health.path is None or health.http or health.tcp or health.command:
+        yield (
+            place,
+            "with `overlap` a release is asked at its private place.",
+            "Use `path` in [health], and neither `http`, `tcp` nor `command`.",
+        )
 
 
 def _source(source: Source) -> Iterator[Problem]:

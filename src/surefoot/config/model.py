@@ -33,6 +33,8 @@ class App(_Section, frozen=True, kw_only=True):
     listen: list[str] = field(default_factory=list)
     """Addresses, `host:port` or `unix:/path`, that are held open across releases and passed to
     the app as LISTEN_FDS. At most four."""
+    overlap: bool = False
+    """A release that migrates nothing is judged, and takes over, beside the one in use."""
     directory: str = "."
     """Where in the repository the commands are run."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -32,8 +32,16 @@ class HttpProbe:
     name = "http"
 
     def __init__(
-        self, url: str, *, status: Sequence[int] = (200,), token: str = "", timeout_s: float = 5.0
+        self,
+        url: str,
+        *,
+        status: Sequence[int] = (200,),
+        token: str = "",
+        timeout_s: float = 5.0,
+        path: str | None = None,
     ) -> None:
+        """With `path`, it is asked over the Unix socket of that name, whatever host `url` names."""
+        self._path = path
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port
@@ -79,6 +87,8 @@ class HttpProbe:
         )
 
     def _connection(self) -> http.client.HTTPConnection:
+        if self._path is not None:
+            return _UnixConnection(self._path, self._timeout_s)
         if not self._is_https:
             return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         context = ssl.create_default_context()
@@ -113,6 +123,17 @@ class HttpProbe:
             timer.cancel()
         if is_over.is_set():
             raise TimeoutError
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def _is_loopback(host: str) -> bool:

@@ -173,10 +173,18 @@ def probes_for(
             probes.append(Readiness(notify_socket))
             opened.callback(probes[-1].close)
         urls = [health.http] if health.http else []
-        if health.path is not None and address is not None:
+        if address is not None and address.startswith("unix:"):
+            urls.append(f"http://localhost{health.path or '/'}")
+        elif health.path is not None and address is not None:
             urls.append(f"http://{reachable(address)}{health.path}")
         probes += [
-            HttpProbe(url, status=health.status, token=token, timeout_s=health.timeout_s)
+            HttpProbe(
+                url,
+                status=health.status,
+                token=token,
+                timeout_s=health.timeout_s,
+                path=address[5:] if address is not None and address.startswith("unix:") else None,
+            )
             for url in urls
         ]
         if health.tcp:

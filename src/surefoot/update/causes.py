@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from enum import StrEnum
 
-from surefoot.errors import BuildError, HeldError, SourceError, SurefootError
+from surefoot.errors import BuildError, HeldError, SourceError, SurefootError, UnhealthyError
 from surefoot.update.states import State
 
 
@@ -45,6 +45,7 @@ class Cause(StrEnum):
 _BY_STATE = {
     State.REQUESTED: Cause.STAGING,
     State.STAGED: Cause.STOP,
+    State.PROVEN: Cause.START,
     State.STOPPED: Cause.SNAPSHOT,
     State.SNAPSHOTTED: Cause.MIGRATION,
     State.MIGRATED: Cause.SWITCH,
@@ -64,6 +65,8 @@ def cause_of(state: State, error: Exception) -> Cause:
             return Cause.SOURCE
         case BuildError():
             return Cause.BUILD
+        case UnhealthyError():
+            return Cause.UNHEALTHY
         case SurefootError() | OSError():
             return _BY_STATE.get(state, Cause.UNKNOWN)
     return Cause.UNKNOWN

@@ -71,7 +71,7 @@ class Databases:
             )
             for found in self
         ]
-        pending = [name for name in self.config.database if self._is_pending(update, name)]
+        pending = self.pending(update)
         update = msgspec.structs.replace(update, snapshots=records, pending=pending)
         self.describe(update)
         return update
@@ -142,6 +142,10 @@ class Databases:
             lock.write(folder / DESCRIPTION, update)
 
     # -- what is known of them
+
+    def pending(self, update: Update) -> list[str]:
+        """Those that the update may migrate."""
+        return [name for name in self.config.database if self._is_pending(update, name)]
 
     def code(self, release: str) -> Path:
         """Where the commands of a release are run."""

@@ -189,6 +189,38 @@ class Staged(Event):
     name = "staged"
 
 
+# -- the overlap, in place of a cutover
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapSkipped(Event):
+    """`overlap` is on, and the old release is stopped first all the same."""
+
+    name = "overlap_skipped"
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlapping(Event):
+    """The new release runs beside the old one, in private."""
+
+    name = "overlapping"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven(Event):
+    """It was found healthy there."""
+
+    name = "proven"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TookOver(Event):
+    """It takes the connections; the old one ends."""
+
+    name = "took_over"
+
+
 # -- the cutover
 
 
@@ -265,6 +297,8 @@ class Ended(Event):
     durations: Durations = field(default_factory=dict)
     snapshots: dict[str, str] = field(default_factory=dict)
     """By database: how its snapshot was taken, and why not faster."""
+    turned_away: int = 0
+    """How many clients were given the maintenance answer by the gate."""
 
 
 @dataclass(frozen=True, kw_only=True)

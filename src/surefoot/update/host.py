@@ -27,6 +27,13 @@ class Host(Protocol):
     def stop(self, update: Update) -> Update:
         """Ends every process of the app."""
 
+    def overlap(self, update: Update) -> Update:
+        """Starts the release beside the old one, and returns when it is healthy; where it is not,
+        it is ended, and the old one was not disturbed."""
+
+    def take_over(self, update: Update) -> Update:
+        """Lets `current` be the release that runs beside, and the app; the old one ends."""
+
     def snapshot(self, update: Update) -> Update:
         """Makes it possible to put the databases back exactly as they are now."""
 

@@ -50,12 +50,16 @@ class Judging:
     directory: Path
     notify_socket: Path | None
     token: str = ""
+    address: str | None = None
+    """Where it is asked; else where the configuration says."""
     _probe: Probe = field(init=False)
     _open: ExitStack = field(init=False, default_factory=ExitStack)
     _prober: ThreadPoolExecutor = field(init=False)
     _asked: Future[Observation] | None = field(init=False, default=None)
     _is_told: bool = field(init=False, default=False)
     """Whether the judge knows the answer."""
+    _has_answered: bool = field(init=False, default=False)
+    """Well or badly: it is no longer waited for."""
     _next_s: float = field(init=False, default=0.0)
     """When the next question is due."""
     until_first_answer_s: float = field(init=False, default=0.0)
@@ -66,7 +70,7 @@ class Judging:
         self._probe = self._open.enter_context(
             probes_for(
                 self.config.health,
-                self.config.address(),
+                self.address or self.config.address(),
                 token=self.token,
                 environment=self.environment,
                 notify_socket=self.notify_socket,
@@ -90,7 +94,7 @@ class Judging:
         begin_s = monotonic()
         judge = Judge(policy, begin_s)
         while (verdict := judge.verdict(monotonic())).standing is Standing.PENDING:
-            eager = rehearsed or judge.well_since_s is None
+            eager = rehearsed or not self._has_answered
             self._look(judge, min(health.interval_s, EAGER_INTERVAL_S if eager else inf))
         well_since_s = monotonic() if judge.well_since_s is None else judge.well_since_s
         self.until_first_answer_s = well_since_s - begin_s
@@ -118,8 +122,10 @@ class Judging:
             if isinstance(event, Exited):
                 judge.exited(event.name, event.code, monotonic())
         if self._asked.done() and not self._is_told:
-            judge.observe(self._asked.result())
+            seen = self._asked.result()
+            judge.observe(seen)
             self._is_told = True
+            self._has_answered = seen.answered
         if self._is_told and monotonic() >= self._next_s:
             self._asked = None
 

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,13 +19,13 @@ from surefoot.app.maintenance import Answer, answer_for
 from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
 from surefoot.databases import backups
-from surefoot.errors import DamagedError, SurefootError
+from surefoot.errors import DamagedError, SurefootError, UnhealthyError
 from surefoot.gate import Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import databases, rehearsal, remembered
+from surefoot.update import databases, overlap, rehearsal, remembered
 from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
@@ -58,10 +58,6 @@ PIPE_TIMEOUT_S = 30.0
 """How long the supervisor may take to answer, over the app's own grace."""
 
 
-class UnhealthyError(SurefootError):
-    """A release did not pass its probation."""
-
-
 @dataclass
 class LocalHost:
     """Implements `host.Host` with the adapters."""
@@ -79,6 +75,8 @@ class LocalHost:
     """Has been listening since before the release in probation was started."""
     _is_stopped: bool = field(init=False, default=False)
     """The supervisor has said so, and has not been told to start anything since."""
+    _has_stopped: bool = field(init=False, default=False)
+    """It was this engine that closed the gate, so it knows whom the gate has answered."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
@@ -102,10 +100,40 @@ class LocalHost:
         update = self._staging(update).stage(update)
         if update.origin == "schedule":
             Permission(self.home, self.config.update).wait()
+        if self.config.app.overlap:
+            update = self._with_overlap(update)
         if update.origin == "app":  # it ends itself as soon as it hears the next line
             self.processes.wait(0)
             self.processes.hold()
         self.tell(update, "staged", f"Release {update.to} is ready.")
+        return update
+
+    def _with_overlap(self, update: Update) -> Update:
+        release = self.store.folder(update.to or "")
+        why = overlap.why_not(update, self.home, release, self.databases.pending(update))
+        if why and update.from_ is not None:
+            text = f"The old release is stopped first: {why}."
+            self.tell(update, "overlap_skipped", text, reason=why)
+        return msgspec.structs.replace(update, overlaps=not why)
+
+    def overlap(self, update: Update) -> Update:
+        self.processes.wait(0)
+        text = f"Release {update.to} runs beside the old one, which serves."
+        self.tell(update, "overlapping", text)
+        self.processes.beside(update.to or "", PIPE_TIMEOUT_S)
+        with self._judging_beside(update) as judging:
+            verdict = judging.judge(migrated=False)
+        if verdict.standing is not Standing.HEALTHY:
+            self.processes.drop()
+            raise UnhealthyError(verdict.reason)
+        self.tell(update, "proven", verdict.reason)
+        return update
+
+    def take_over(self, update: Update) -> Update:
+        self.store.switch(update.to)
+        overlap.hand_over(self.home, self.gate.sockets)
+        self.processes.adopt(PIPE_TIMEOUT_S)
+        self.tell(update, "took_over", "The new release takes the connections; the old one ends.")
         return update
 
     def stop(self, update: Update) -> Update:
@@ -113,8 +141,9 @@ class LocalHost:
         if update.origin == "app" and update.attempts.get(State.STAGED) == 1:
             self._let_the_app_end_itself()
         self._stop()
+        self._has_stopped = True
         self.tell(update, "stopped", "The app has ended; the gate is closed.")
-        return msgspec.structs.replace(update, closed_at=closed_at)
+        return msgspec.structs.replace(update, closed_at=closed_at, waiting_since=closed_at)
 
     def snapshot(self, update: Update) -> Update:
         self._stop()
@@ -229,7 +258,7 @@ class LocalHost:
             self.processes.run(PIPE_TIMEOUT_S)
         schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
         self._enter_in_ledger(update, schemas)
-        facts = _facts(update) | ({"schemas": schemas} if schemas else {})
+        facts = _facts(update, self.config.gate.hold_s) | ({"schemas": schemas} if schemas else {})
         self.history.append_once(update.id, update.state, _told(update), **facts)
         self.databases.give_up(update)
         self.lock.forget()
@@ -261,6 +290,8 @@ class LocalHost:
                 if update.kind == "rollback" and update.from_:
                     ledger.deny(update.from_, update.reason or "It was rolled back by hand.", now)
             case State.ROLLED_BACK if update.from_ not in {None, to}:
+                ledger.deny(to, update.reason, now)
+            case State.ABANDONED if to and update.overlaps and update.cause == Cause.UNHEALTHY:
                 ledger.deny(to, update.reason, now)
             case State.ABANDONED if to and not self.home.postponed.exists():
                 with contextlib.suppress(OSError):  # a count only; the disk may be why it failed
@@ -368,6 +399,8 @@ class LocalHost:
     def _open_gate(self, update: Update) -> Update:
         """Lets whoever comes wait for the app, which is about to start."""
         taken = self.gate.open()
+        if taken and self._has_stopped:
+            update = msgspec.structs.replace(update, waiting_since=datetime.now(UTC))
         return msgspec.structs.replace(update, turned_away=update.turned_away + taken)
 
     def _answer(self, request: Request) -> Answer:
@@ -397,6 +430,14 @@ class LocalHost:
         with self._judging(self.store.current_id(), "", notified=True) as judging:
             return judging.watch(self.config.health.watch_s, stop)
 
+    def _judging_beside(self, update: Update) -> Judging:
+        judging = self._judging(update.to, "", notified=True)
+        return replace(
+            judging,
+            processes=overlap.Beside(self.processes),
+            address=f"unix:{overlap.place(self.home)}",
+        )
+
     def _judging(self, release: str | None, token: str, *, notified: bool = False) -> Judging:
         folder = self.store.folder(release or "")
         notify = self.config.health.notify and not notified
@@ -410,7 +451,7 @@ class LocalHost:
         )
 
 
-def _facts(update: Update) -> dict[str, Any]:
+def _facts(update: Update, hold_s: float) -> dict[str, Any]:
     return {
         "kind": update.kind,
         "origin": update.origin,
@@ -421,11 +462,20 @@ def _facts(update: Update) -> dict[str, Any]:
         "cause": _cause(update),
         "output": update.output,
         "healthy": update.healthy,
-        "durations": update.durations,
+        "durations": update.durations | _waits(update, hold_s),
         "snapshots": databases.ways(update),
-        "window": update.window_s,
         "turned_away": update.turned_away,
     }
+
+
+def _waits(update: Update, hold_s: float) -> dict[str, float]:
+    """How long the app was away, and what nobody has waited longer than: until the gate began to
+    answer, or from when it stopped answering until the app did."""
+    if update.window_s is None or update.opened_at is None or update.waiting_since is None:
+        return {}
+    at_last = max((update.opened_at - update.waiting_since).total_seconds(), 0.0)
+    longest_s = max(at_last, min(hold_s, update.window_s) if update.turned_away else 0.0)
+    return {"window": round(update.window_s, 4), "longest_wait": round(longest_s, 4)}
 
 
 def _cause(update: Update) -> str | None:
@@ -441,6 +491,8 @@ def _told(update: Update) -> str:
 
 def _away(update: Update) -> str:
     """How long the app was away, for whom, and what for."""
+    if update.overlaps and update.state is State.COMMITTED:
+        return " It took over while the old one served: nobody waited."
     if update.window_s is None or update.from_ is None:
         return ""
     took = ", ".join(

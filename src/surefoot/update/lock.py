@@ -77,6 +77,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """The databases whose migration was seen, on a copy, to go where it is told."""
     switchable: bool = False
     """The release does not set the journal mode of a database itself."""
+    overlaps: bool = False
+    """The release is judged, and takes over, beside the old one."""
     rehearsed: bool = False
     """Whether the whole app was found healthy on a copy of the databases."""
     pending: list[str] = msgspec.field(default_factory=list)
@@ -91,6 +93,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """When the gate closed, or the state was entered."""
     closed_at: Moment | None = None
     """When the app was asked to stop."""
+    waiting_since: Moment | None = None
+    """From when on whoever came had to wait for the app; who came before was answered in time."""
     opened_at: Moment | None = None
     """When the public was let in again."""
     turned_away: int = 0

@@ -14,7 +14,7 @@ import msgspec
 
 from surefoot.errors import SurefootError
 from surefoot.update.causes import cause_of
-from surefoot.update.states import CLOSED, ENDED, RULES, State, is_spent, may_follow
+from surefoot.update.states import CLOSED, ENDED, RULES, State, is_spent, may_follow, rule_of
 
 if TYPE_CHECKING:
     from surefoot.update.host import Host
@@ -39,6 +39,9 @@ def begin(update: Update, host: Host) -> Update:
     begun too often already, it has failed."""
     if update.state not in RULES:
         return update
+    update = msgspec.structs.replace(
+        update, overlaps=False
+    )  # what ran beside is not known any more
     rule = RULES[update.state]
     begun = update.attempts.get(update.state, 0)
     if is_spent(update.state, begun):
@@ -51,7 +54,7 @@ def begin(update: Update, host: Host) -> Update:
 
 def advance(update: Update, host: Host) -> Update:
     """The step that is begun, and the transition that it leads to; returns what is durable now."""
-    rule = RULES[update.state]
+    rule = rule_of(update.state, overlaps=update.overlaps)
     begun_s = monotonic()
     try:
         after = getattr(host, rule.step)(update)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from surefoot.errors import DamagedError, SurefootError
 from surefoot.releases.ledger import Content, Ledger
+from surefoot.update.causes import Cause
 from surefoot.update.history import History
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def _after(content: Content, event: Event) -> Content:
             if facts.get("kind") == "rollback" and origin:
                 content = content.with_denial(origin, reason, event.at)
         case "rolled_back" if target != origin:
+            content = content.with_denial(target, reason, event.at)
+        case "abandoned" if facts.get("cause") == Cause.UNHEALTHY:  # beside the old one
             content = content.with_denial(target, reason, event.at)
         case "abandoned":
             content = content.with_abandoned(target)

@@ -10,6 +10,12 @@ state, where success leads and where failure leads; nothing else decides.
                                                     │
                                                     ▼
                                                  broken
+
+A release that can live beside the old one takes another way, on which nobody waits:
+
+    staged → proven → committed
+
+Whatever is interrupted on it goes on from there by the ordinary way.
 """
 
 from __future__ import annotations
@@ -23,6 +29,8 @@ class State(StrEnum):
 
     REQUESTED = "requested"
     STAGED = "staged"
+    PROVEN = "proven"
+    """Found healthy beside the old release, which serves."""
     STOPPED = "stopped"
     SNAPSHOTTED = "snapshotted"
     MIGRATED = "migrated"
@@ -44,6 +52,8 @@ class Step(StrEnum):
     """What is done in a state, to get to the next one."""
 
     STAGE = "stage"
+    OVERLAP = "overlap"
+    TAKE_OVER = "take_over"
     STOP = "stop"
     SNAPSHOT = "snapshot"
     MIGRATE = "migrate"
@@ -71,6 +81,7 @@ class Rule:
 RULES: dict[State, Rule] = {
     State.REQUESTED: Rule(Step.STAGE, State.STAGED, State.ABANDONED, attempts=3),
     State.STAGED: Rule(Step.STOP, State.STOPPED, State.ABANDONED, attempts=3),
+    State.PROVEN: Rule(Step.STOP, State.STOPPED, State.ROLLING_BACK, attempts=3),
     State.STOPPED: Rule(Step.SNAPSHOT, State.SNAPSHOTTED, State.ROLLING_BACK, attempts=3),
     State.SNAPSHOTTED: Rule(Step.MIGRATE, State.MIGRATED, State.ROLLING_BACK, attempts=3),
     State.MIGRATED: Rule(Step.SWITCH, State.SWITCHED, State.ROLLING_BACK, attempts=3),
@@ -81,6 +92,12 @@ RULES: dict[State, Rule] = {
     # The old release is judged too, but whatever the verdict: nothing is left to put back.
     State.RESTORED: Rule(Step.RESUME_OLD, State.ROLLED_BACK, State.ROLLED_BACK, attempts=3),
 }
+
+OVERLAPPING: dict[State, Rule] = {
+    State.STAGED: Rule(Step.OVERLAP, State.PROVEN, State.ABANDONED, attempts=3),
+    State.PROVEN: Rule(Step.TAKE_OVER, State.COMMITTED, State.ROLLING_BACK, attempts=3),
+}
+"""What goes before RULES while a release lives beside the old one."""
 
 ENDED = frozenset({State.COMMITTED, State.ABANDONED, State.ROLLED_BACK})
 """Nothing is left to do but to tidy up and to remove the lock."""
@@ -105,14 +122,19 @@ UNTOUCHED = frozenset({State.REQUESTED, State.STAGED, State.ABANDONED})
 """The app has not been touched: the old release may serve."""
 
 
+def rule_of(state: State, *, overlaps: bool) -> Rule:
+    """The row of the table that holds. Raises KeyError for a state in which nothing is done."""
+    return (OVERLAPPING.get(state) if overlaps else None) or RULES[state]
+
+
 def may_follow(state: State) -> frozenset[State]:
     """Every state that can come right after this one."""
     if state is State.BROKEN:
         return frozenset({State.ROLLING_BACK})  # only when a person asks for it
     if state in ENDED:
         return frozenset()
-    rule = RULES[state]
-    return frozenset({rule.done, rule.failed})
+    rules = [table[state] for table in (RULES, OVERLAPPING) if state in table]
+    return frozenset(after for rule in rules for after in (rule.done, rule.failed))
 
 
 def is_spent(state: State, begun: int) -> bool:

@@ -42,7 +42,8 @@ class Seen:
 
     fates: list[Fate]
     acknowledged: list[str]
-    generator_cpu_s: float
+    generator_share: float
+    """Of one core, that asking took."""
 
     def count(self, *what: str, kept: bool | None = None) -> int:
         return sum(fate.what in what for fate in self.fates if kept is None or fate.kept is kept)
@@ -122,7 +123,7 @@ class Visitors:
                     raise RuntimeError(f"The load generator ended with {code}.")
                 found = json.loads(self._out.read_text())
                 fates = [Fate(*fate) for fate in found["fates"]]
-                self.seen = Seen(fates, found["acknowledged"], found["cpu_s"])
+                self.seen = Seen(fates, found["acknowledged"], found["cpu_s"] / found["took_s"])
 
 
 def now_s() -> float:

@@ -38,7 +38,7 @@ _SICK = (
     Replace(
         "main.py",
         "    with Session.begin() as session:\n",
-        '    raise HTTPException(500, "Sick.")\n    with Session.begin() as session:\n',
+        '    raise HTTPException(500, "Sick too.")\n    with Session.begin() as session:\n',
     ),
 )
 
@@ -191,7 +191,7 @@ class Source:
 def _reversed(changes: tuple[Change, ...]) -> tuple[Change, ...]:
     """What undoes them; a migration that failed is mended instead."""
     undone: list[Change] = []
-    for change in changes:
+    for change in reversed(changes):
         match change:
             case Replace(file, old, new):
                 undone.append(Replace(file, new, old))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MARK = "BENCH_CONTENDER"
 """In the environment of all that a contender has started: its folder."""
-PATIENCE_S = 180.0
+PATIENCE_S = 90.0
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
@@ -208,6 +208,14 @@ class Contender:
                     f"{self.log_tail()}"
                 )
             time.sleep(0.02)
+
+    def wait_for_sickness(self) -> None:
+        """Returns when its health check says 500."""
+        end_s = time.monotonic() + PATIENCE_S
+        while self.ask("/health")[0] != http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            if time.monotonic() > end_s:
+                raise FailedError(f"{self.name} never served the release.\n{self.log_tail()}")
+            time.sleep(0.01)
 
     def notes(self) -> set[str]:
         """Every note that is in the database now."""

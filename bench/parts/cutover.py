@@ -8,13 +8,14 @@ connections that are kept alive.
 from __future__ import annotations
 
 import contextlib
-import http
+import shutil
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench import load
 from bench.contenders import CONTENDERS, LIMIT
+from bench.contenders.base import FailedError
 from bench.contenders.surefoot import Surefoot
 from bench.results import Figures
 from bench.seen import Seen, Visitors, now_s
@@ -68,7 +69,6 @@ def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]
             for repeat in range(scenario.repeats):
                 _round(contenders, source, scenario, figures)
                 print(f"  {scenario.name}: {repeat + 1} of {scenario.repeats}", flush=True)
-    _add_ratios(figures)
     return figures.rows()
 
 
@@ -96,13 +96,21 @@ def _round(
 ) -> None:
     before = source.latest
     tag = scenario.release(source)
+    seconds: dict[str, Measured] = {}
     for contender in contenders:
-        if contender.name not in scenario.contenders:
-            continue
-        if tag.startswith("bad-"):
-            _turn_back(contender, source, before, scenario, figures)
-        else:
-            _update(contender, source, tag, scenario, figures)
+        if contender.name in scenario.contenders:
+            try:
+                if tag.startswith("bad-"):
+                    found = _turn_back(contender, source, before, scenario)
+                else:
+                    found = _update(contender, source, tag, scenario)
+            except FailedError as error:
+                print(f"  {scenario.name}: {error}", flush=True)
+                figures.add(contender.name, scenario.name, "not_completed", "updates", 1)
+                _begin_anew(contender)
+            else:
+                seconds[contender.name] = found
+                _note(contender, scenario, found, figures)
     if tag.startswith("bad-"):  # what comes next repairs it
         mended = source.code()
         for contender in contenders:
@@ -110,11 +118,21 @@ def _round(
             contender.update()
             contender.wait_for(source.version(mended))
             contender.settle()
+    _note_ratios(scenario, seconds, figures)
 
 
-def _update(
-    contender: Contender, source: Source, tag: str, scenario: Scenario, figures: Figures
-) -> None:
+@dataclass(frozen=True)
+class Measured:
+    """One update of one contender."""
+
+    seen: Seen
+    usual_wait_s: float
+    """The longest that somebody waited before it began."""
+    whole_s: float | None = None
+    after_verdict_s: float | None = None
+
+
+def _update(contender: Contender, source: Source, tag: str, scenario: Scenario) -> Measured:
     contender.prepare()
     with Visitors(contender.port, scenario.rate) as visitors:
         time.sleep(LEAD_S)
@@ -124,17 +142,11 @@ def _update(
         ended_s = now_s()
         time.sleep(TAIL_S)
     contender.settle()
-    figures.add(contender.name, scenario.name, "whole_update", "s", ended_s - began_s)
-    _note(contender, scenario, visitors.seen, began_s, figures)
+    seen = visitors.seen
+    return Measured(seen, seen.usual_wait_s(began_s), whole_s=ended_s - began_s)
 
 
-def _turn_back(
-    contender: Contender,
-    source: Source,
-    before: str,
-    scenario: Scenario,
-    figures: Figures,
-) -> None:
+def _turn_back(contender: Contender, source: Source, before: str, scenario: Scenario) -> Measured:
     """A release comes that answers every request with 500, and is to be gone again.
 
     Surefoot passes the verdict itself. For the others the first bad answer of the health check is
@@ -142,7 +154,7 @@ def _turn_back(
     """
     contender.prepare()
     if isinstance(contender, Surefoot) and scenario.name == UNREHEARSED:
-        contender.configure(rehearse=0, health="deadline = 1\n")
+        contender.configure(rehearse=0, health="deadline = 3\n")
     with Visitors(contender.port, scenario.rate) as visitors:
         time.sleep(LEAD_S)
         began_s = now_s()
@@ -150,8 +162,7 @@ def _turn_back(
         if isinstance(contender, Surefoot):
             verdict_s = contender.verdict_s()
         else:
-            while contender.ask("/health")[0] != http.HTTPStatus.INTERNAL_SERVER_ERROR:
-                time.sleep(0.01)
+            contender.wait_for_sickness()
             verdict_s = now_s()
             contender.go_back()
         contender.wait_for(source.version(before))
@@ -159,19 +170,28 @@ def _turn_back(
     contender.settle()
     if isinstance(contender, Surefoot):
         contender.configure()
-    _note(contender, scenario, visitors.seen, began_s, figures)
+    seen = visitors.seen
+    after_s = None
     if verdict_s is not None:
-        back_s = visitors.seen.first_good_after(verdict_s)
-        took_s = (back_s or now_s()) - verdict_s
-        figures.add(contender.name, scenario.name, "rollback_after_verdict", "s", took_s)
+        after_s = (seen.first_good_after(verdict_s) or now_s()) - verdict_s
+    return Measured(seen, seen.usual_wait_s(began_s), after_verdict_s=after_s)
 
 
-def _note(
-    contender: Contender, scenario: Scenario, seen: Seen, began_s: float, figures: Figures
-) -> None:
-    def add(metric: str, unit: str, value: float) -> None:
-        figures.add(contender.name, scenario.name, metric, unit, value)
+def _begin_anew(contender: Contender) -> None:
+    """What has failed is in nobody's way; the next release finds it as if nothing had been."""
+    contender.stop()
+    shutil.rmtree(contender.folder)
+    contender.install()
+    contender.start()
+    contender.wait_for(contender.source.version(contender.source.latest))
 
+
+def _note(contender: Contender, scenario: Scenario, found: Measured, figures: Figures) -> None:
+    def add(metric: str, unit: str, value: float | None) -> None:
+        if value is not None:
+            figures.add(contender.name, scenario.name, metric, unit, value)
+
+    seen = found.seen
     add("failed_requests", "requests", seen.failed())
     add("failed_kept", "requests", seen.failed(kept=True))
     add("refused_requests", "requests", seen.count(load.REFUSED))
@@ -180,20 +200,21 @@ def _note(
     add("slow_requests", "requests", seen.slow)
     add("longest_gap", "s", seen.longest_gap_s)
     add("longest_wait", "s", seen.longest_wait_s)
-    add("wait_above_usual", "s", max(0.0, seen.longest_wait_s - seen.usual_wait_s(began_s)))
+    add("wait_above_usual", "s", max(0.0, seen.longest_wait_s - found.usual_wait_s))
     add("lost_rows", "rows", len(set(seen.acknowledged) - contender.notes()))
+    add("whole_update", "s", found.whole_s)
+    add("rollback_after_verdict", "s", found.after_verdict_s)
+    figures.add("generator", scenario.name, "cpu_share", "ratio", seen.generator_share)
 
 
-def _add_ratios(figures: Figures) -> None:
-    """To the limit, repeat by repeat."""
-    for scenario in SCENARIOS:
-        for metric, ratio in (
-            ("longest_gap", "window_ratio"),
-            ("rollback_after_verdict", "rollback_ratio"),
-        ):
-            limits = figures.of(LIMIT.name, scenario.name, metric)
-            for kind in CONTENDERS:
-                found = figures.of(kind.name, scenario.name, metric)
-                if len(found) == len(limits):
-                    for value, limit in zip(found, limits, strict=True):
-                        figures.add(kind.name, scenario.name, ratio, "ratio", value / limit)
+def _note_ratios(scenario: Scenario, found: dict[str, Measured], figures: Figures) -> None:
+    """To the limit, in the same round."""
+    if LIMIT.name not in found:
+        return
+    limit = found[LIMIT.name]
+    for name, measured in found.items():
+        ratio = measured.seen.longest_gap_s / limit.seen.longest_gap_s
+        figures.add(name, scenario.name, "window_ratio", "ratio", ratio)
+        if measured.after_verdict_s is not None and limit.after_verdict_s:
+            ratio = measured.after_verdict_s / limit.after_verdict_s
+            figures.add(name, scenario.name, "rollback_ratio", "ratio", ratio)

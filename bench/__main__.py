@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import results
+from bench import plots, render, results
 
 
 def main() -> int:
@@ -20,7 +20,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="once, to try it; nothing is written")
     parser.add_argument("--only", action="append", default=[], metavar="CONTENDER")
     parser.add_argument("--folder", type=Path, help="where it happens, and is kept")
+    parser.add_argument("--render", action="store_true", help="only write what is made from it")
     given = parser.parse_args()
+    if given.render:
+        write_documents()
+        return 0
     parts = given.parts or list(results.PARTS)
     if unknown := sorted({*parts} - {*results.PARTS}):
         parser.error(f"there is no part {', '.join(unknown)}: {', '.join(results.PARTS)}")
@@ -38,10 +42,19 @@ def main() -> int:
                     print("   ", row)
             else:
                 results.write(part, rows)
+                results.write_machine()
+                write_documents()
     finally:
         if given.folder is None:
             shutil.rmtree(folder)
     return 0
+
+
+def write_documents() -> None:
+    """The page, the plots and the tables in the READMEs."""
+    plots.draw()
+    for path, text in render.render().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

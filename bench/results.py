@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import sqlite3
 import statistics
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER = Path(__file__).parent / "results"
+SHARE = "share"
 PARTS = ("cutover", "staging", "faults", "database", "footprint")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: the median and the worst of `n` repeats."""
+    """One figure: the median and the worst of `n` repeats. Of a share, which each repeat either
+    adds to or not, `median` is the share of all of them."""
 
     contender: str
     scenario: str
@@ -55,8 +61,8 @@ class Figures:
         return [
             Row(
                 *key,
-                median=_short(statistics.median(values)),
-                worst=_short(min(values) if key[3] == "share" else max(values)),
+                median=_short((statistics.mean if key[3] == SHARE else statistics.median)(values)),
+                worst=_short(min(values) if key[3] == SHARE else max(values)),
                 n=len(values),
             )
             for key, values in self._values.items()
@@ -78,3 +84,24 @@ def read(part: str, folder: Path = FOLDER) -> list[Row]:
     """Empty where it has not been measured."""
     path = folder / f"{part}.json"
     return [Row(**row) for row in json.loads(path.read_text())] if path.exists() else []
+
+
+def write_machine(folder: Path = FOLDER) -> None:
+    """What kind of machine this is, in plain words."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    told = {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{memory_gb:.0f} GB",
+        "system": f"Linux {'.'.join(platform.release().split('.')[:2])}",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "sqlite": sqlite3.sqlite_version,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+    text = json.dumps(told, indent=2)
+    (folder / "machine.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_machine(folder: Path = FOLDER) -> dict[str, str]:
+    """Empty where nothing has been measured."""
+    path = folder / "machine.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}

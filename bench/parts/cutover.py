@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from bench.results import Row
 
 LEAD_S, TAIL_S = 0.8, 0.7
-_NAMES = tuple(contender.name for contender in CONTENDERS)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class Scenario:
     release: Callable[[Source], str]
     rate: int
     repeats: int
-    contenders: tuple[str, ...] = _NAMES
 
 
 MAIN_RATE = 200
@@ -57,12 +55,18 @@ SCENARIOS = (
 )
 
 
-def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
+def measure(
+    folder: Path,
+    *,
+    quick: bool,
+    only: Sequence[str] = (),
+    scenarios: Sequence[Scenario] = SCENARIOS,
+) -> list[Row]:
     """`quick`: each once, at a tenth of the rate. `only`: these contenders, and the limit."""
     figures = Figures()
     source = Source(folder / "source")
     with _running(folder, source, only) as contenders:
-        for planned in SCENARIOS:
+        for planned in scenarios:
             scenario = planned
             if quick:
                 scenario = replace(scenario, rate=max(20, scenario.rate // 10), repeats=1)
@@ -96,29 +100,32 @@ def _round(
 ) -> None:
     before = source.latest
     tag = scenario.release(source)
-    seconds: dict[str, Measured] = {}
+    measured: dict[str, Measured] = {}
     for contender in contenders:
-        if contender.name in scenario.contenders:
-            try:
-                if tag.startswith("bad-"):
-                    found = _turn_back(contender, source, before, scenario)
-                else:
-                    found = _update(contender, source, tag, scenario)
-            except FailedError as error:
-                print(f"  {scenario.name}: {error}", flush=True)
-                figures.add(contender.name, scenario.name, "not_completed", "updates", 1)
-                _begin_anew(contender)
+        try:
+            if tag.startswith("bad-"):
+                found = _turn_back(contender, source, before, scenario)
             else:
-                seconds[contender.name] = found
-                _note(contender, scenario, found, figures)
+                found = _update(contender, source, tag, scenario)
+        except FailedError as error:
+            print(f"  {scenario.name}: {error}", flush=True)
+            figures.add(contender.name, scenario.name, "not_completed", "updates", 1)
+            _begin_anew(contender)
+        else:
+            measured[contender.name] = found
+            _note(contender, scenario, found, figures)
     if tag.startswith("bad-"):  # what comes next repairs it
         mended = source.code()
         for contender in contenders:
-            contender.prepare()
-            contender.update()
-            contender.wait_for(source.version(mended))
-            contender.settle()
-    _note_ratios(scenario, seconds, figures)
+            try:
+                contender.prepare()
+                contender.update()
+                contender.wait_for(source.version(mended))
+                contender.settle()
+            except FailedError as error:
+                print(f"  {error}", flush=True)
+                _begin_anew(contender)
+    _note_ratios(scenario, measured, figures)
 
 
 @dataclass(frozen=True)

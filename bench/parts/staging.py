@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bench.results import Row
 
 BASE_PACKAGES = 20
-MODULES, MODULE_LINES = 40, 120
+MODULES, MODULE_LINES = 12, 60
 FILE_BYTES = 2_000
 _CONFIGURATION = """\
 [app]

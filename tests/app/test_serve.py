@@ -50,7 +50,7 @@ def running(
 def started(
     home: Home, command: list[str], held: socket.socket | None, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """The sample app as a process; killed at the end if it has not ended."""
+    """The sample app as a process; killed at the end, with its workers, if it has not ended."""
     for name in ("sample.py", "sample_asgi.py", "sample_wsgi.py"):
         shutil.copy(Path(__file__).with_name(name), home.root / name)
     number = str(held.fileno()) if held else "-"
@@ -63,12 +63,13 @@ def started(
             stdout=log,
             stderr=log,
             text=True,
+            start_new_session=True,
         )
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers do not all see that they are alone
         process.wait()
 
 

@@ -133,7 +133,7 @@ def update_parts(view: View, name: str) -> dict[str, str]:
         "told": told,
         "flight": flight,
         "elapsed_s": float(round((datetime.now(UTC) - begun_at).total_seconds())),
-        "steps": reading.steps(state, durations) if flight or durations else [],
+        "steps": reading.steps(state, durations) if state else [],
         "backwards": state in reading.BACK_STATES,
         "progress": reader.progress() if state is State.REQUESTED else "",
     }

@@ -326,15 +326,20 @@ BACK_STATES = frozenset({State.ROLLING_BACK, State.RESTORED, State.ROLLED_BACK, 
 
 
 def steps(state: State | None, durations: dict[str, float]) -> list[tuple[Step, str, float | None]]:
-    """Each step with how far it is: `done`, `current` or `pending`."""
+    """Each step with how far it is: `done`, `current`, `failed` or `pending`."""
     wanted: tuple[Step, ...] = (*STAGING, *CUTOVER)
-    if state in BACK_STATES:
-        wanted = (*(step for step in wanted if step in durations), *BACKWARDS)
+    failed = None
+    if state in BACK_STATES or state is State.ABANDONED:
+        failed = next((step for step in wanted if step not in durations), None)
+        begun = (step for step in wanted if step in durations or step is failed)
+        wanted = (*begun, *(BACKWARDS if state in BACK_STATES else ()))
     under_way = RULES[state].step if state in RULES else None
 
     def standing(step: Step) -> str:
         if step == under_way:
             return "current"
+        if step is failed:
+            return "failed"
         return "done" if step in durations else "pending"
 
     return [(step, standing(step), durations.get(step)) for step in wanted]

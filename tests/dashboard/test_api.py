@@ -186,6 +186,27 @@ def test_every_page_is_there_in_every_language(home: Home, client: Client) -> No
             assert page.status == 303 or f'lang="{Wording(language).tag}"' in page.text
 
 
+def test_a_release_that_took_over_beside_the_old_one_was_away_for_no_time(
+    home: Home, client: Client
+) -> None:
+    facts: dict[str, Any] = {"from": "a" * 12, "to": "b" * 12, "ref": "v2", "kind": "update"}
+    history = History(home)
+    history.append("u1", "requested", "Update.", **facts)
+    history.append("u1", "staged", "Ready.")
+    took = {"stage": 1.0, "overlap": 2.0, "take_over": 0.1}
+    history.append("u1", "committed", "It took over.", **facts, durations=took)
+    history.append("u2", "requested", "Update.", **facts)
+    history.append("u2", "committed", "Committed.", **facts, durations={"window": 1.25})
+
+    assert [update["downtime_s"] for update in client.get("/api/updates").json] == [1.25, 0.0]
+    assert "Take over" in client.get("/updates/u1").text
+    Lock(home).save(Update(id="u3", state=State.PROVEN, from_="a", to="b", overlaps=True))
+    assert "Take over" in client.get("/").text
+    for state in State:
+        Lock(home).save(Update(id="u3", state=state, from_="a", to="b"))
+        assert client.get("/").status == 200, state
+
+
 def test_every_language_has_every_text_with_the_same_gaps() -> None:
     gaps = {
         language: {

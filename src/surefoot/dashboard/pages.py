@@ -88,12 +88,13 @@ def overview_parts(view: View) -> dict[str, str]:
         (r for r in releases if r.committed_at and not r.current and r.denied is None), None
     )
     state = status.update.state if status.update else None
+    durations, overlaps = reader.durations()
     values = {
         "status": status,
         "health": reader.known_health,
         "available": reader.available,
         "previous": previous if status.update is None else None,
-        "steps": reading.steps(state, reader.durations()) if state else [],
+        "steps": reading.steps(state, durations, overlaps=overlaps) if state else [],
         "progress": reader.progress() if state is State.REQUESTED else "",
         "lately": lately[:LATELY],
         "plots": _plots(view.wording, lately),
@@ -125,7 +126,10 @@ def update_parts(view: View, name: str) -> dict[str, str]:
     state = flight.state if flight else None
     if state is None and told is not None and told.update.outcome in _STATES:
         state = State(told.update.outcome)
-    durations = reader.durations() if flight else told.update.durations if told else {}
+    durations, overlaps = reader.durations()
+    if not flight:
+        durations = told.update.durations if told else {}
+        overlaps = "overlap" in durations
     begun_at = told.update.begun_at if told else datetime.now(UTC)
     values = {
         "name": name,
@@ -133,7 +137,7 @@ def update_parts(view: View, name: str) -> dict[str, str]:
         "told": told,
         "flight": flight,
         "elapsed_s": float(round((datetime.now(UTC) - begun_at).total_seconds())),
-        "steps": reading.steps(state, durations) if state else [],
+        "steps": reading.steps(state, durations, overlaps=overlaps) if state else [],
         "backwards": state in reading.BACK_STATES,
         "progress": reader.progress() if state is State.REQUESTED else "",
     }

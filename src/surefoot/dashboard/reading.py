@@ -23,7 +23,7 @@ from surefoot.releases import processes
 from surefoot.releases.store import Store
 from surefoot.update import requests
 from surefoot.update.history import FINAL, Event, History
-from surefoot.update.states import RULES, State, Step
+from surefoot.update.states import RULES, State, Step, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,6 +44,7 @@ HEALTH_AGE_S = 5.0
 AVAILABLE_AGE_S = 600.0
 
 STAGING = (Step.STAGE,)
+BESIDE = (Step.OVERLAP, Step.TAKE_OVER)
 CUTOVER = (Step.STOP, Step.SNAPSHOT, Step.MIGRATE, Step.SWITCH, Step.START, Step.JUDGE)
 BACKWARDS = (Step.PUT_BACK, Step.RESUME_OLD)
 
@@ -248,15 +249,16 @@ class Reader:
             return ""
         return shown.strip()[:200]
 
-    def durations(self) -> dict[str, float]:
-        """Seconds spent in each step that the update in flight has done."""
+    def durations(self) -> tuple[dict[str, float], bool]:
+        """Seconds spent in each step that the update in flight has done, and whether its release
+        lives beside the old one."""
         from surefoot.update.lock import Lock
 
         try:
             update = Lock(self.home).read()
         except DamagedError:
-            return {}
-        return update.durations if update else {}
+            return {}, False
+        return (update.durations, update.overlaps) if update else ({}, False)
 
     def is_waiting(self, name: str) -> bool:
         """Whether the request of this update has not been taken up yet."""
@@ -325,15 +327,17 @@ class Reader:
 BACK_STATES = frozenset({State.ROLLING_BACK, State.RESTORED, State.ROLLED_BACK, State.BROKEN})
 
 
-def steps(state: State | None, durations: dict[str, float]) -> list[tuple[Step, str, float | None]]:
+def steps(
+    state: State | None, durations: dict[str, float], *, overlaps: bool
+) -> list[tuple[Step, str, float | None]]:
     """Each step with how far it is: `done`, `current`, `failed` or `pending`."""
-    wanted: tuple[Step, ...] = (*STAGING, *CUTOVER)
+    wanted: tuple[Step, ...] = (*STAGING, *(BESIDE if overlaps else CUTOVER))
     failed = None
     if state in BACK_STATES or state is State.ABANDONED:
         failed = next((step for step in wanted if step not in durations), None)
         begun = (step for step in wanted if step in durations or step is failed)
         wanted = (*begun, *(BACKWARDS if state in BACK_STATES else ()))
-    under_way = RULES[state].step if state in RULES else None
+    under_way = rule_of(state, overlaps=overlaps).step if state in RULES else None
 
     def standing(step: Step) -> str:
         if step == under_way:
@@ -377,14 +381,18 @@ _FACTS = {
 
 
 def _ended(update: Update, event: Event) -> dict[str, Any]:
-    downtime_s = None
-    if update.staged_at is not None and event.event in {"committed", "rolled_back"}:
-        downtime_s = (event.at - update.staged_at).total_seconds()
+    durations = reports.durations(event.facts.get("durations"))
+    downtime_s = durations.get("window")
+    if downtime_s is None and event.event in {"committed", "rolled_back"}:
+        if Step.TAKE_OVER in durations:
+            downtime_s = 0.0
+        elif update.staged_at is not None:  # an older Surefoot did not say
+            downtime_s = (event.at - update.staged_at).total_seconds()
     return {
         "outcome": event.event,
         "ended_at": event.at,
         "reason": reports.text_or_none(event.facts.get("reason")) or None,
-        "durations": reports.durations(event.facts.get("durations")),
+        "durations": durations,
         "duration_s": round((event.at - update.begun_at).total_seconds(), 3),
         "downtime_s": None if downtime_s is None else round(max(downtime_s, 0), 3),
     }

@@ -209,6 +209,38 @@ class NeverDenies(Simulation):
             super().settle_ledger(update)
 
 
+class LeavesWhatRunsBeside(Simulation):
+    """Starts what is current, and does not look for a second copy."""
+
+    def start_app(self, goal: str) -> None:
+        beside = self.world.beside
+        super().start_app(goal)
+        self.world.beside = beside
+
+    def _stop(self) -> None:
+        beside = self.world.beside
+        super()._stop()
+        self.world.beside = beside
+
+
+class TakesOverBeforeItIsCurrent(Simulation):
+    """Adopts what runs beside, and lets `current` be what it was."""
+
+    def _switch(self, release: str | None) -> None:
+        if self.world.beside is None:
+            super()._switch(release)
+
+
+class OverlapsAMigration(Simulation):
+    """Lets the new release live beside the old one although it needs another schema."""
+
+    def stage(self, update: Update) -> Update:
+        return msgspec.structs.replace(super().stage(update), overlaps=True)
+
+    def _works(self, release: str | None) -> bool:
+        return release is not None
+
+
 class BreaksSilently(Simulation):
     """Gives no reason."""
 
@@ -233,6 +265,9 @@ OTHER_ORDERS: list[tuple[type[Simulation], str, str, int]] = [
     (AnswersAnyway, "rollback", "history", 2),
     (TellsTwice, "migration", "history", 1),
     (NeverDenies, "unhealthy", "denied", 0),
+    (LeavesWhatRunsBeside, "overlap", "serves", 1),
+    (TakesOverBeforeItIsCurrent, "overlap", "whole", 0),
+    (OverlapsAMigration, "migration", "whole", 0),
     (BreaksSilently, "lost-snapshot", "says why", 0),
 ]
 

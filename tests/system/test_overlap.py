@@ -79,6 +79,12 @@ def apps_of(server: Notes) -> list[int]:
     return [pid for pid in processes_of(server) if b"surefoot.app.serve" in _command(pid)]
 
 
+def kill(*pids: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _command(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -128,7 +134,12 @@ def test_where_there_is_something_to_migrate_the_ordinary_way_is_taken(
 
 @pytest.mark.parametrize(
     ("what", "event"),
-    [("engine", "overlapping"), ("everything", "proven"), ("engine", "took_over")],
+    [
+        ("engine", "overlapping"),
+        ("supervisor", "overlapping"),
+        ("everything", "proven"),
+        ("engine", "took_over"),
+    ],
 )
 def test_killed_on_the_way_it_goes_on_by_the_ordinary_one(
     beside: Notes, what: str, event: str
@@ -139,12 +150,13 @@ def test_killed_on_the_way_it_goes_on_by_the_ordinary_one(
         update = beside.begin("update", "--to", "v1.3", "--wait")
         wait_until(lambda: event in beside.events(offset), f"the update is at {event}")
         if what == "engine":
-            for pid in processes_of(beside):
-                if b"\0engine\0" in _command(pid):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+            kill(*(pid for pid in processes_of(beside) if b"\0engine\0" in _command(pid)))
         else:
-            kill_everything(beside)
+            if what == "supervisor":  # all that it has started goes on, with nobody to see to it
+                kill(int((beside.home / "run" / "supervisor.lock").read_text()))
+                beside.reap()
+            else:
+                kill_everything(beside)
             beside.start()
         update.kill()
         update.communicate()

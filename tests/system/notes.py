@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,10 @@ class Notes(Server):
         with contextlib.closing(connection):
             connection.request("POST", path, headers=headers)
             return connection.getresponse().status
+
+    def connected(self) -> socket.socket:
+        """A connection on which nothing is asked yet."""
+        return socket.create_connection(("127.0.0.1", self._port), timeout=60)
 
     def history_size(self) -> int:
         return Events(self.places).size()

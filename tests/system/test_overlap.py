@@ -35,11 +35,20 @@ EVERY_S = 0.02
 """200 requests a second, by all of them."""
 
 
+NOTE = b'{"text": "slowly"}'
+HALF_A_NOTE = (
+    b"POST /api/notes HTTP/1.1\r\nHost: notes\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(NOTE)
+) + NOTE[:5]
+OTHER_HALF = NOTE[5:]
+
+
 @pytest.fixture
 def beside(history: History, tmp_path: Path) -> Iterator[Notes]:
     """v1.2 serves. What is wrong with a release is found out beside it, and not before."""
     server = Notes(tmp_path, history, first="v1.2", rehearsed=False)
     server.set("SUREFOOT_APP_OVERLAP", "true")
+    server.set("SUREFOOT_APP_STOP_GRACE", "10")
     with stopped_at_last(server):
         server.start()
         server.wait_for("1.2", PATIENCE_S)
@@ -92,18 +101,27 @@ def _command(pid: int) -> bytes:
 
 
 def test_nobody_fails_while_one_release_takes_over_from_the_other(beside: Notes) -> None:
-    with Client(beside.url) as writer, Visitors(beside.url) as visitors:
+    with (
+        Client(beside.url) as writer,
+        Visitors(beside.url) as visitors,
+        beside.connected() as slow,
+    ):
         wait_until(lambda: visitors.answers["1.2"] > 50, "visitors come")
-        update = beside.update("v1.3")
-        assert update.outcome is ExitCode.OK
-        assert "nobody waited" in update.reason
+        slow.sendall(HALF_A_NOTE)  # the old release has work left
+        update = beside.begin("update", "--to", "v1.3", "--wait")
+        wait_until(lambda: "took_over" in beside.events(), "v1.3 takes over")
+        slow.sendall(OTHER_HALF)
+        assert slow.makefile("rb").readline() == b"HTTP/1.1 201 Created\r\n"
+        said, _ = update.communicate(timeout=PATIENCE_S)
+        assert "nobody waited" in said
+        assert update.returncode == ExitCode.OK
         wait_until(lambda: visitors.answers["1.3"] > 50, "v1.3 serves")
         writer.stop()
         assert writer.lost() == []
         assert writer.summary().failures == 0
     assert set(visitors.answers) == {"1.2", "1.3"}, visitors.answers
     wait_until(lambda: len(apps_of(beside)) == 1, "the old one has ended")
-    os.kill(apps_of(beside)[0], signal.SIGKILL)  # it is the app, and is kept running as such
+    kill(*apps_of(beside))  # the new one is the app, and is kept running as such
     wait_until(lambda: beside.version() == "1.3", "v1.3 serves again")
 
 

@@ -10,6 +10,7 @@ import itertools
 import random
 import re
 import shlex
+import shutil
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -119,6 +120,11 @@ class Plans:
                 program = f"{name}.{number}"
                 out = shlex.quote(str(self.folder / f"{program}.trace"))
                 self._write(program, f"-y -o {out} -e trace={','.join(CALLS)}")
+
+    def forget(self) -> None:
+        """What has run until now does not count."""
+        shutil.rmtree(self.folder)
+        self.folder.mkdir()
 
     def strike(self, instant: Instant) -> None:
         if instant.dies is Dies.ALL:

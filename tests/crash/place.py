@@ -22,12 +22,15 @@ from tests.crash.sample import FIRST, Source
 
 import surefoot
 from surefoot import control
+from surefoot.databases import backups
 from surefoot.home import Home
 from surefoot.update import requests
 from surefoot.update.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from surefoot.update.lock import Kind
 
 PATIENCE_S = 60.0
 
@@ -85,7 +88,9 @@ def _namespace() -> list[str]:
 class Place:
     """Prepared once, with a database of `size_mb`; `restore` makes it as it was then."""
 
-    def __init__(self, folder: Path, *, home: Path | None = None, size_mb: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, home: Path | None = None, size_mb: int = 0, mode: str = "wal"
+    ) -> None:
         self.folder = folder
         self.home = Home(home or folder / "home")
         self.log = folder / "log"
@@ -99,9 +104,9 @@ class Place:
             self.port = int(probe.getsockname()[1])
         self._process: subprocess.Popen[bytes] | None = None
         self.prepared: dict[int, str] = {}
-        self._prepare(size_mb)
+        self._prepare(size_mb, mode)
 
-    def _prepare(self, size_mb: int) -> None:
+    def _prepare(self, size_mb: int, mode: str) -> None:
         self.home.root.mkdir(parents=True)
         self.plans.folder.mkdir()
         self.configure()
@@ -117,6 +122,8 @@ class Place:
             connection.commit()
         self.wait_for(lambda: self.is_quiet, "the first installation has ended")
         self.stop()
+        with contextlib.closing(sqlite3.connect(self.home.data / "rows.db")) as connection:
+            connection.execute(f"PRAGMA journal_mode={mode}")
         self.source.publish_the_others()
         shutil.copytree(self.home.root, self.folder / "prepared", symlinks=True)
 
@@ -216,8 +223,15 @@ class Place:
             and not self.home.lock.exists()
         )
 
-    def ask_for(self, tag: str) -> str:
-        request = requests.Request(ref=tag)
+    def ask_for(self, tag: str | None, kind: Kind = "update") -> str:
+        """Also a rollback, or the restore of the newest backup."""
+        newest = backups.all(self.home.backups)[0].name if kind == "restore" else None
+        request = requests.Request(
+            ref=tag if kind != "restore" else None,
+            kind=kind,
+            backup=newest,
+            restore_database=kind == "rollback",
+        )
         requests.put(self.home, request)
         control.send(self.home, "update")
         return request.id

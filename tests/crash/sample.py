@@ -87,7 +87,6 @@ path = os.environ["DATABASE_URL"].removeprefix("sqlite:///")
 connection = sqlite3.connect(path, isolation_level=None)
 found = connection.execute("PRAGMA user_version").fetchone()[0]
 if found < 1:
-    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
     connection.execute("PRAGMA user_version=1")
 if found < 2 <= SCHEMA:

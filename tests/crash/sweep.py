@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING
 
 from tests.crash.injection import Instant, in_recovery, variants
 from tests.crash.place import Place, Writer, why_not
+from tests.crash.sample import FIRST
 from tests.crash.verdict import Verdict, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from surefoot.update.lock import Kind
 
 
 LARGE_MB = 36
@@ -45,6 +48,15 @@ class Scenario:
     rehearses: bool = False
     size_mb: int = 0
     """Of the database; a large one is pinned, a small one copied."""
+    mode: str = "wal"
+    """The journal mode of the database."""
+    kind: Kind = "update"
+    before: str = ""
+    """The release that is in use before, if not the first: it came undisturbed."""
+
+    @property
+    def old(self) -> str:
+        return self.before or FIRST.tag
 
 
 SCENARIOS = {
@@ -57,6 +69,17 @@ SCENARIOS = {
         Scenario("update: rehearsed first", "whole", rehearses=True),
         Scenario("update: a pinned database", "whole", size_mb=LARGE_MB),
         Scenario("rollback: a pinned database", "ill", outcome="rolled_back", size_mb=LARGE_MB),
+        Scenario("update: pinned, rehearsed first", "whole", rehearses=True, size_mb=LARGE_MB),
+        Scenario("update: pinned, other mode", "whole", size_mb=LARGE_MB, mode="delete"),
+        Scenario(
+            "rollback: pinned, other mode",
+            "ill",
+            outcome="rolled_back",
+            size_mb=LARGE_MB,
+            mode="delete",
+        ),
+        Scenario("restore: a backup", "code", kind="restore", before="code"),
+        Scenario("restore: after the commit", "first", kind="rollback", before="whole"),
     )
 }
 
@@ -76,7 +99,7 @@ class Case:
 def baseline(place: Place, scenario: Scenario) -> list[Case]:
     """Every case of a scenario: it is carried out once, undisturbed, and recorded."""
     place.restore()
-    place.configure(migrates=scenario.migrates, rehearses=scenario.rehearses)
+    _ready(place, scenario)
     place.plans.record()
     verdict = _carry_out(place, scenario)
     if verdict.problems or verdict.outcome != scenario.outcome:
@@ -91,13 +114,27 @@ def baseline(place: Place, scenario: Scenario) -> list[Case]:
 def run(place: Place, case: Case) -> Verdict:
     """Carries out the update, strikes at the instant, starts again, and looks."""
     place.restore()
-    place.configure(migrates=case.scenario.migrates, rehearses=case.scenario.rehearses)
+    _ready(place, case.scenario)
     for instant in filter(None, (case.instant, case.second)):
         place.plans.strike(instant)
     verdict = _carry_out(place, case.scenario, case.second or case.instant)
     if verdict.problems:
         verdict.log = place.log.read_text(errors="replace")
     return verdict
+
+
+def _ready(place: Place, scenario: Scenario) -> None:
+    """All that comes before, undisturbed."""
+    place.configure(migrates=scenario.migrates, rehearses=scenario.rehearses)
+    if scenario.before:
+        place.start()
+        place.wait_for(lambda: place.version() is not None, "the app serves")
+        place.ask_for(scenario.before)
+        place.wait_for(lambda: place.version() == scenario.before, f"{scenario.before} serves")
+        place.wait_for(lambda: _is_tidy(place), "all has settled")
+        place.stop()
+        place.log.unlink()
+        place.plans.forget()
 
 
 def _carry_out(place: Place, scenario: Scenario, last: Instant | None = None) -> Verdict:
@@ -115,7 +152,7 @@ def _carry_out(place: Place, scenario: Scenario, last: Instant | None = None) ->
         try:
             place.start()
             place.wait_for(lambda: place.version() is not None, "the app serves before the update")
-            update = place.ask_for(scenario.aim)
+            update = place.ask_for(scenario.aim, scenario.kind)
             place.wait_for(lambda: place.plans.is_begun or not place.is_running, "an engine runs")
             place.wait_for(lambda: not place.is_running or place.is_quiet, "the update has ended")
             place.wait_for(is_healthy_again, "the app is healthy again")
@@ -129,7 +166,15 @@ def _carry_out(place: Place, scenario: Scenario, last: Instant | None = None) ->
             problems = [str(error), f"processes: {list(place.processes().values())}"]
             return Verdict(struck=struck(), serves=place.version(), problems=problems)
         writer.end()
-    return judge(place, scenario.aim, update, writer.acknowledged, struck=struck())
+    return judge(
+        place,
+        scenario.aim,
+        update,
+        writer.acknowledged,
+        struck=struck(),
+        old=scenario.old,
+        replaces=scenario.kind != "update",
+    )
 
 
 def _is_tidy(place: Place) -> bool:
@@ -157,7 +202,7 @@ class Row:
         self.struck += verdict.struck
         self.lost += verdict.lost
         self.new += verdict.serves == case.scenario.aim
-        self.old += verdict.serves == "first"
+        self.old += verdict.serves == case.scenario.old
         if verdict.problems:
             self.violations.append(f"{case}: {'; '.join(verdict.problems)}")
         else:
@@ -236,13 +281,16 @@ def main() -> int:
     chosen = [s for s in SCENARIOS.values() if options.only in s.name]
     table = Table()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="surefoot-crash-") as folder:
-        for size_mb in sorted({s.size_mb for s in chosen}):
+        for size_mb, mode in sorted({(s.size_mb, s.mode) for s in chosen}):
             places = [
-                Place(Path(folder).resolve() / f"{size_mb}-{job}", size_mb=size_mb)
+                Place(
+                    Path(folder).resolve() / f"{size_mb}-{mode}-{job}", size_mb=size_mb, mode=mode
+                )
                 for job in range(options.jobs)
             ]
             try:
-                cases = [c for s in chosen if s.size_mb == size_mb for c in baseline(places[0], s)]
+                fitting = [s for s in chosen if (s.size_mb, s.mode) == (size_mb, mode)]
+                cases = [c for s in fitting for c in baseline(places[0], s)]
                 _swept(places, _chosen(cases, options, seed), table, options.log)
             finally:
                 for place in places:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from tests.crash.sample import COLUMNS, FIRST, RELEASES
 
+from surefoot.databases import backups
 from surefoot.update.history import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.crash.place import Place
 
@@ -36,24 +38,34 @@ class Verdict:
     """What was printed, where there are problems."""
 
 
-def judge(place: Place, aim: str, update: str, rows: Mapping[int, str], *, struck: bool) -> Verdict:
-    """Looks at everything; the app runs and nothing is in flight."""
+def judge(
+    place: Place,
+    aim: str,
+    update: str,
+    rows: Mapping[int, str],
+    *,
+    struck: bool,
+    old: str = FIRST.tag,
+    replaces: bool = False,
+) -> Verdict:
+    """Looks at everything; the app runs and nothing is in flight. `replaces`: somebody has asked
+    for a backup, so a row may instead be in what was replaced and kept."""
     verdict = Verdict(struck=struck)
     verdict.serves = place.version()
     verdict.outcome = next((e for e in reversed(place.events(update)) if e in FINAL), "")
     said = verdict.problems
     release = RELEASES.get(verdict.serves or "")
-    if release is None or verdict.serves not in {FIRST.tag, aim}:
+    if release is None or verdict.serves not in {old, aim}:
         said.append(f"{verdict.serves} serves")
         return verdict
     said += _code(place, release.tag)
     said += _database(place, release.schema)
-    verdict.lost = _lost(place, rows)
+    verdict.lost = _lost(place, rows, replaces=replaces)
     if verdict.lost:
         said.append(f"{verdict.lost} of {len(rows)} rows are lost")
-    if verdict.outcome == "committed" and verdict.serves == FIRST.tag:
+    if verdict.outcome == "committed" and verdict.serves != aim:
         said.append("it was committed, but the old release serves")
-    if verdict.outcome in {"abandoned", "rolled_back", "refused"} and verdict.serves != FIRST.tag:
+    if verdict.outcome in {"abandoned", "rolled_back", "refused"} and verdict.serves != old:
         said.append(f"it was {verdict.outcome}, but the new release serves")
     if place.home.request.exists():
         said.append("a request waits, and nobody takes it up")
@@ -100,10 +112,19 @@ def _database(place: Place, schema: int) -> list[str]:
     return said
 
 
-def _lost(place: Place, rows: Mapping[int, str]) -> int:
-    with closing(sqlite3.connect(place.home.data / "rows.db", timeout=10)) as connection:
-        kept = dict(connection.execute("SELECT id, text FROM rows").fetchall())
-    return sum(kept.get(number) != text for number, text in rows.items())
+def _lost(place: Place, rows: Mapping[int, str], *, replaces: bool) -> int:
+    kept = _rows(place.home.data / "rows.db")
+    lost = {number: text for number, text in rows.items() if kept.get(number) != text}
+    if lost and replaces:
+        found = [k for k in backups.all(place.home.backups) if k.facts]
+        replaced = [_rows(k.file) for k in found if k.facts and k.facts.kind == "replaced"]
+        lost = {n: t for n, t in lost.items() if not any(r.get(n) == t for r in replaced)}
+    return len(lost)
+
+
+def _rows(database: Path) -> dict[int, str]:
+    with closing(sqlite3.connect(database, timeout=10)) as connection:
+        return dict(connection.execute("SELECT id, text FROM rows").fetchall())
 
 
 def _last_line(log: str) -> str:

@@ -139,6 +139,51 @@ def test_branches_merges_and_dependencies_are_followed(project: Project) -> None
     assert migrations.pending(project.migration, project.real) is True
 
 
+@pytest.mark.parametrize(
+    ("scripts", "to"),
+    [
+        ({"a": None, "b": "a", "c": "b"}, ["a"]),
+        ({"a": None, "b": "a", "c": "b"}, []),
+        ({"a": None, "b": "a", "x": "a", "y": "x"}, ["b"]),
+        ({"a": None, "b": "a", "x": "a", "m": ("b", "x")}, ["b", "x"]),
+        ({"a": None, "b": "a", "x": "a", "m": ("b", "x")}, ["a"]),
+        ({"a": None, "b": "a", "x": "a", "y": "x", "m": ("b", "y")}, ["b", "x"]),
+        ({"a": None, "other": None, "next": "other"}, ["a"]),
+    ],
+)
+def test_the_way_back_takes_back_what_is_newer_and_nothing_else(
+    tmp_path: Path, scripts: dict[str, object], to: list[str]
+) -> None:
+    project = Project(tmp_path)
+    for name, before in scripts.items():
+        body = f'op.execute("CREATE TABLE t_{name} (x)")'
+        project.add(
+            name, before, f"{body}\n\ndef downgrade() -> None:\n    op.drop_table('t_{name}')"
+        )
+    project.run()
+    settings = Database(url="sqlite:///app.db")
+    back = migrations.downgrade(project.code, settings, project.real.revisions(), to)
+    assert migrations.pending(back, project.real)
+    migrations.run(
+        back, environment=environment_of(DATABASE_URL=f"sqlite:///{project.database}"),
+        cwd=project.code, timeout_s=60,
+    )  # fmt: skip
+    assert project.real.revisions() == sorted(to)
+    assert migrations.pending(back, project.real) is False
+
+
+def test_there_is_no_way_back_to_what_is_not_known(project: Project) -> None:
+    settings = Database(url="sqlite:///app.db")
+    with pytest.raises(DatabaseError, match="does not know the revision c3"):
+        migrations.downgrade(project.code, settings, ["b2"], ["c3"])
+    with pytest.raises(DatabaseError, match="has never been at the revision b2"):
+        migrations.downgrade(project.code, settings, ["a1"], ["b2"])
+    with pytest.raises(DatabaseError, match="no downgrade but Alembic's"):
+        migrations.downgrade(
+            project.code, Database(url="sqlite:///a.db", migrate="make migrate"), ["b2"], ["a1"]
+        )
+
+
 def test_several_places_of_scripts_are_read(project: Project) -> None:
     more = project.code / "plugin" / "versions"
     more.mkdir(parents=True)

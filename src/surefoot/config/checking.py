@@ -139,6 +139,12 @@ def _health(health: Health, address: str | None) -> Iterator[Problem]:
 
 
 def _database(key: str, database: Database) -> Iterator[Problem]:
+    if re.search(r"\balembic\b.*\s--sql\b", database.migrate):
+        yield (
+            f"database.{key}.migrate",
+            "with `--sql`, Alembic prints what it would do, and does nothing.",
+            "Leave it out; what is pending is tried on a copy first anyway.",
+        )
     if not _is_name(key):
         yield _bad_name(f"database.{key}", "a database")
     if not database.url.removeprefix("sqlite:///") or not database.url.startswith("sqlite:///"):

@@ -70,6 +70,10 @@ class Database(Protocol):
     def copy(self, kept: Kept | None, folder: Path) -> Copy:
         """One to try things on, made in `folder` from a backup; without one, of nothing."""
 
+    def outline(self, folder: Path) -> Database | None:
+        """One, made in `folder`, that has only what Django notes about this one; None where that
+        cannot be had."""
+
     def nothing(self, folder: Path) -> Database:
         """A place in `folder` where there is none yet, for code that must not see the real one."""
 
@@ -150,6 +154,10 @@ class SqliteDatabase:
         if kept is not None:
             files.duplicate(kept.file, made)
         return SqliteCopy(self.name, made, kept.file if kept is not None else None)
+
+    def outline(self, folder: Path) -> SqliteDatabase | None:
+        made = folder / f"outline-{self.name}.db"
+        return SqliteDatabase(self.name, made) if sqlite.copy_notes(self.path, made) else None
 
     def nothing(self, folder: Path) -> SqliteDatabase:
         return SqliteDatabase(self.name, folder / f"nothing-{self.name}.db")

@@ -4,6 +4,7 @@
     downgrade(code, settings, at, to)                     the way back, by the newer release's code
     downgrade_by(steps, code)                             the same, once more
     pending(migration, database)                          True, False, or None: cannot be known
+    check_distinct(code, config.database)                 one alembic.ini, one database
     check_reachable(migration, database, release)         refuses a database from the future
     run(migration, environment=..., cwd=..., timeout_s=...)
 
@@ -25,14 +26,17 @@ from typing import IO, TYPE_CHECKING, Literal
 
 from surefoot.databases.processes import KILLED_WITHIN_S, in_session
 from surefoot.databases.revisions import (
+    FLASK_FOLDER,
     INI,
     heads,
+    ini_of,
+    is_of_flask,
     reached,
     revisions,
     url_in_alembic_ini,
     ways_back,
 )
-from surefoot.errors import DatabaseError, MigrationError
+from surefoot.errors import ConfigurationError, DatabaseError, MigrationError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +46,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Migration",
+    "check_distinct",
+    "check_of",
     "check_reachable",
     "detect",
     "downgrade",
     "downgrade_by",
+    "harmless",
     "heads",
     "pending",
     "revisions",
@@ -53,16 +60,21 @@ __all__ = [
     "url_in_alembic_ini",
 ]
 
+DEFAULT = "main"
+"""A database that has no name of its own in the configuration; Django's `default`."""
 OUTPUT_LIMIT_BYTES = 64 * 1024
 
 _DECISIVE = re.compile(r"^\s*(?:[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*|FAILED: .*)$")
+
+
+_DJANGO_COMMAND = re.compile(r"python[\d.]* manage\.py migrate( --?[\w=.-]+)*")
 
 
 @dataclass(frozen=True)
 class Migration:
     """What is run, and for whom."""
 
-    kind: Literal["alembic", "command"]
+    kind: Literal["alembic", "django", "command"]
     command: str
     """For sh."""
     code: Path
@@ -72,19 +84,59 @@ class Migration:
     """Of a downgrade, by which it can be made again."""
 
 
-def detect(code: Path, database: Settings) -> Migration | None:
-    """How the release in `code` migrates this database; None where it does not."""
+def detect(code: Path, database: Settings, name: str = DEFAULT) -> Migration | None:
+    """How the release in `code` migrates this database, which the configuration calls `name`; None
+    where it does not."""
     if database.migrate == "none":
         return None
     if database.migrate != "auto":
-        return Migration("command", database.migrate, code)
-    if not (code / INI).exists():
-        return None
+        kind: Literal["django", "command"] = "command"
+        if _DJANGO_COMMAND.fullmatch(database.migrate):
+            kind = "django"
+        return Migration(kind, database.migrate, code)
+    if ini_of(code) is None:
+        return _detect_django(code, name)
     try:
         target = "heads" if len(heads(code)) > 1 else "head"
     except DatabaseError:  # Alembic itself has to say what is there
         target = "heads"
-    return Migration("alembic", f"alembic upgrade {target}", code)
+    return Migration("alembic", f"{_alembic(code)} upgrade {target}", code)
+
+
+def _detect_django(code: Path, name: str) -> Migration | None:
+    script = code / "manage.py"
+    if not script.is_file() or b"DJANGO_SETTINGS_MODULE" not in script.read_bytes():
+        return None
+    alias = "" if name in {DEFAULT, "default"} else f" --database={name}"
+    return Migration("django", f"python manage.py migrate --noinput{alias}", code)
+
+
+def _alembic(code: Path) -> str:
+    """What runs Alembic on the scripts of the release."""
+    if is_of_flask(code):
+        return "flask db"
+    ini = ini_of(code)
+    elsewhere = ini is not None and ini.parent != code
+    return f"alembic -c {FLASK_FOLDER}/{INI}" if elsewhere else "alembic"
+
+
+def check_distinct(code: Path, databases: dict[str, Settings]) -> None:
+    """Raises ConfigurationError where one tool would migrate several databases, each as if it were
+    the only one."""
+    found = {
+        name: migration.command
+        for name, settings in databases.items()
+        if (migration := detect(code, settings, name)) and migration.kind == "alembic"
+    }
+    for name, command in found.items():
+        if others := [other for other in found if other != name and found[other] == command]:
+            raise ConfigurationError(
+                f"The databases {' and '.join([name, *others])} would each be migrated by "
+                f"`{command}`, which knows only one. Nothing was changed.",
+                next_step="Set `migrate` of each in surefoot.toml: to its own command, such as "
+                f'"alembic -n {name} upgrade head", or to "none" for those that it does not '
+                "migrate.",
+            )
 
 
 def downgrade(code: Path, settings: Settings, at: list[str], to: list[str]) -> Migration:
@@ -105,7 +157,7 @@ def downgrade(code: Path, settings: Settings, at: list[str], to: list[str]) -> M
 
 def downgrade_by(steps: list[str], code: Path, to: list[str] | None = None) -> Migration:
     """The downgrade whose steps, and perhaps whose end, are known."""
-    command = " && ".join(f"alembic downgrade {step}" for step in steps)
+    command = " && ".join(f"{_alembic(code)} downgrade {step}" for step in steps)
     end = None if to is None else tuple(sorted(to))
     return Migration("alembic", command, code, end, tuple(steps))
 
@@ -187,10 +239,21 @@ def run(
     )
 
 
+def harmless(migration: Migration) -> Migration:
+    """A question to Alembic that changes nothing, but opens the database."""
+    return Migration("alembic", f"{_alembic(migration.code)} current", migration.code)
+
+
+def check_of(migration: Migration) -> Migration:
+    """A question to Django that changes nothing, and ends with 0 if nothing is to be done."""
+    return Migration("command", f"{migration.command} --check", migration.code)
+
+
 def _arguments(migration: Migration, environment: dict[str, str]) -> list[str]:
-    command = migration.command
-    if migration.kind == "alembic" and not shutil.which("alembic", path=environment.get("PATH")):
-        command = re.sub(r"(^|&& )alembic ", r"\1python -m alembic ", command)
+    command, path = migration.command, environment.get("PATH")
+    for tool in ("alembic", "flask"):
+        if migration.kind == "alembic" and not shutil.which(tool, path=path):
+            command = re.sub(rf"(^|&& ){tool} ", rf"\1python -m {tool} ", command)
     return ["/bin/sh", "-c", command]
 
 

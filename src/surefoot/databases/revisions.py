@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INI = "alembic.ini"
+FLASK_FOLDER = "migrations"
+"""Where Flask-Migrate keeps its alembic.ini, beside its scripts."""
 
 _SEPARATORS = {"os": os.pathsep, "space": None, "newline": "\n", ":": ":", ";": ";"}
 
@@ -29,6 +31,21 @@ class Revision:
     """down_revision: several where branches were merged, none for a root."""
     depends_on: tuple[str, ...]
     file: Path
+
+
+def ini_of(code: Path) -> Path | None:
+    """The alembic.ini of the release: at its root, or in the folder of its scripts."""
+    found = (code / INI, code / FLASK_FOLDER / INI)
+    return next((path for path in found if path.is_file()), None)
+
+
+def is_of_flask(code: Path) -> bool:
+    """Whether the scripts are Flask-Migrate's, which only `flask db` can run."""
+    ini = ini_of(code)
+    if ini is None or ini.parent == code:
+        return False
+    env = ini.with_name("env.py")
+    return env.is_file() and b"current_app" in env.read_bytes()
 
 
 def revisions(code: Path) -> dict[str, Revision]:
@@ -97,14 +114,18 @@ def url_in_alembic_ini(code: Path) -> str | None:
 
 
 def _settings(code: Path) -> dict[str, str]:
-    parser = configparser.ConfigParser({"here": str(code)}, interpolation=None)
+    ini = ini_of(code) or code / INI
+    here = str(ini.parent)
+    parser = configparser.ConfigParser({"here": here}, interpolation=None)
     try:
-        parser.read(code / INI, encoding="utf-8")
+        parser.read(ini, encoding="utf-8")
         section = dict(parser["alembic"]) if parser.has_section("alembic") else {}
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise DatabaseError(f"{code / INI} cannot be read: {error}.") from None
+        raise DatabaseError(f"{ini} cannot be read: {error}.") from None
+    if ini.parent != code:  # Flask-Migrate says at run time where its scripts are
+        section.setdefault("script_location", here)
     # The only interpolation of Alembic's own; `%%` is a percent sign.
-    return {k: v.replace("%(here)s", str(code)).replace("%%", "%") for k, v in section.items()}
+    return {k: v.replace("%(here)s", here).replace("%%", "%") for k, v in section.items()}
 
 
 def _scripts(code: Path) -> list[Path]:

@@ -204,6 +204,23 @@ def revisions_of(path: Path, *, own: bool = False) -> list[str]:
     return sorted(str(row[0]) for row in rows)
 
 
+def copy_notes(source: Path, target: Path) -> bool:
+    """Makes a database of what Django has noted about its migrations of `source`; False where it
+    has noted nothing."""
+    with explained(source, "cannot be read"), closing(connect(source)) as connection:
+        if "django_migrations" not in _tables(connection):
+            return False
+        noted = connection.execute("SELECT id, app, name, applied FROM django_migrations")
+        rows = noted.fetchall()
+    with closing(sqlite3.connect(target, isolation_level=None)) as made:
+        made.execute(
+            "CREATE TABLE django_migrations (id integer PRIMARY KEY, app varchar(255), "
+            "name varchar(255), applied datetime)"
+        )
+        made.executemany("INSERT INTO django_migrations VALUES (?, ?, ?, ?)", rows)
+    return True
+
+
 def settle(path: Path) -> None:
     """Brings everything that is committed into the main file, durably; leaves no log behind.
 

@@ -191,7 +191,7 @@ class Databases:
             steps = update.downgrades.get(name)
             code = self.code(update.from_ or "")
             return migrations.downgrade_by(steps, code) if steps else None
-        return migrations.detect(self.code(update.to or ""), self._settings(name))
+        return migrations.detect(self.code(update.to or ""), self._settings(name), name)
 
     def _replacement(self, update: Update, name: str) -> str | None:
         """The backup that takes the place of this database."""
@@ -203,6 +203,8 @@ class Databases:
     def _is_pending(self, update: Update, name: str) -> bool:
         if self._replacement(update, name):
             return True
+        if name in update.settled:
+            return False
         found = self._migration(update, name) if update.kind != "restore" else None
         return found is not None and migrations.pending(found, self.get(name)) is not False
 

@@ -89,7 +89,7 @@ class GoingBack:
     def _at(self, release: str | None, name: str) -> migrations.Migration | None:
         if release is None or not self.databases.store.code(release).is_dir():
             return None
-        return migrations.detect(self.databases.code(release), self.config.database[name])
+        return migrations.detect(self.databases.code(release), self.config.database[name], name)
 
     def _downgrade(self, database: Database) -> migrations.Migration:
         heads = self.release.migrations.get(database.name)
@@ -130,19 +130,11 @@ class GoingBack:
         return {name: kept for name in names if (kept := self._backup(name)) is not None}
 
     def _backup(self, name: str) -> Kept | None:
-        """The newest sound backup of the database that belongs to the release."""
-        known = self.ledger.schema_at_commit(self.release.id, name)
+        """The newest sound backup of the database that was made while the release was in use."""
+        wanted = (name, self.release.id, "before_update")
         for kept in backups.all(self.home.backups):
             facts = kept.facts
-            if not kept.is_good or facts is None:
-                continue
-            if (facts.database, facts.release, facts.kind) != (
-                name,
-                self.release.id,
-                "before_update",
-            ):
-                continue
-            if known is None or facts.schema_digest == known:
+            if facts and kept.is_good and (facts.database, facts.release, facts.kind) == wanted:
                 return kept
         return None
 

@@ -75,6 +75,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """By database: the backup that takes its place (`rollback`)."""
     heeded: list[str] = msgspec.field(default_factory=list)
     """The databases whose migration was seen, on a copy, to go where it is told."""
+    settled: list[str] = msgspec.field(default_factory=list)
+    """The databases of which their own tool has said that there is nothing to migrate."""
     switchable: bool = False
     """The release does not set the journal mode of a database itself."""
     overlaps: bool = False

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from surefoot.databases import comparison, migrations
-from surefoot.databases.migrations import Migration
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.errors import DatabaseError, HeldError, MigrationError, StageError
 from surefoot.health.judge import Standing
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from surefoot.databases.backups import Kept
     from surefoot.databases.comparison import Change
     from surefoot.databases.database import Copy, Database
+    from surefoot.databases.migrations import Migration
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
     from surefoot.update.databases import Databases
@@ -86,13 +86,16 @@ class Rehearsal:
     tell: Tell
     _copies: dict[str, Copy] = field(init=False, default_factory=dict)
     _heeded: list[str] = field(init=False, default_factory=list)
+    _settled: list[str] = field(init=False, default_factory=list)
 
     def run(self) -> Update:
         """Returns the update with `rehearsed` set. Raises StageError, and HeldError where a person
         must agree; the app was not touched."""
         try:
             rehearsed = self._rehearsed()
-            return msgspec.structs.replace(self.update, rehearsed=rehearsed, heeded=self._heeded)
+            return msgspec.structs.replace(
+                self.update, rehearsed=rehearsed, heeded=self._heeded, settled=self._settled
+            )
         finally:
             clean(self.home)
 
@@ -151,8 +154,7 @@ class Rehearsal:
         pending = {
             name: found
             for name in self.config.database
-            if (found := self._migration(name))
-            and migrations.pending(found, self.databases.get(name)) is not False
+            if (found := self._migration(name)) and self._is_pending(name, found)
         }
         unknown = ""
         if pending:
@@ -172,6 +174,35 @@ class Rehearsal:
         return ""
 
     # -- the migrations
+
+    def _is_pending(self, name: str, migration: Migration) -> bool:
+        """Whether it may have something to do. Of Django only Django knows: it is asked with a
+        database that has nothing but its own notes in it."""
+        database = self.databases.get(name)
+        if migration.kind != "django" or not database.exists():
+            return migrations.pending(migration, database) is not False
+        if not self.config.database[name].variable:
+            return True
+        folder = self._own / "notes"
+        folder.mkdir(parents=True)
+        nowhere = {each.name: each.nothing(folder) for each in self.databases}
+        try:
+            self._check_told([name], migration.code)
+            outline = database.outline(folder)
+            if outline is None:
+                return True
+            migrations.run(
+                migrations.check_of(migration),
+                environment=self._migration_environment({**nowhere, name: outline}),
+                cwd=migration.code,
+                timeout_s=PROBE_TIMEOUT_S,
+            )
+        except (_SkippedError, MigrationError):
+            return True
+        finally:
+            shutil.rmtree(folder)
+        self._settled.append(name)
+        return False
 
     def _migrate(self, pending: dict[str, Migration]) -> None:
         if not self.config.update.rehearse_migrations:
@@ -238,7 +269,7 @@ class Rehearsal:
         place = self.databases.get(name).nothing(folder)
         try:
             migrations.run(
-                Migration("alembic", "alembic current", migration.code),
+                migrations.harmless(migration),
                 environment=self._migration_environment({**self._copies, name: place}),
                 cwd=migration.code,
                 timeout_s=PROBE_TIMEOUT_S,
@@ -403,7 +434,7 @@ class Rehearsal:
 
     def _migration(self, name: str) -> Migration | None:
         try:
-            return migrations.detect(self._code(), self.config.database[name])
+            return migrations.detect(self._code(), self.config.database[name], name)
         except DatabaseError as error:
             raise StageError(error.message, next_step=error.next_step) from error
 

@@ -152,7 +152,7 @@ class Staging:
             migrations={
                 name: migrations.heads(found.code)
                 for name, database in self.config.database.items()
-                if (found := migrations.detect(code / self.config.app.directory, database))
+                if (found := migrations.detect(code / self.config.app.directory, database, name))
                 and found.kind == "alembic"
             },
         )
@@ -191,9 +191,10 @@ class Staging:
 
     def _check_schema(self, release: Release) -> None:
         """Refuses a release that cannot work on the database as it is."""
+        migrations.check_distinct(self.databases.code(release.id), self.config.database)
         for database in self.databases:
             code = self.databases.code(release.id)
-            found = migrations.detect(code, self.config.database[database.name])
+            found = migrations.detect(code, self.config.database[database.name], database.name)
             if found is not None and database.exists():
                 migrations.check_reachable(found, database, release.id)
 

@@ -1,0 +1,253 @@
+"""Real Django and real Flask-Migrate: found out, asked, migrated and taken back."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from surefoot.config import Database, parse
+from surefoot.databases import migrations
+from surefoot.databases.database import SqliteDatabase
+from surefoot.errors import ConfigurationError
+from surefoot.home import Home
+from surefoot.releases.store import Store
+from surefoot.update.databases import Databases
+from surefoot.update.lock import Update
+from surefoot.update.rehearsal import Rehearsal
+
+if TYPE_CHECKING:
+    from surefoot.databases.migrations import Migration
+
+MANAGE = """\
+import os, sys
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+"""
+SETTINGS = """\
+import os
+SECRET_KEY = "x"
+INSTALLED_APPS = ["notes"]
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {
+    alias: {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ[variable].removeprefix("sqlite:///"),
+    }
+    for alias, variable in (("default", "DATABASE_URL"), ("search", "SEARCH_URL"))
+}
+"""
+MODELS = """\
+from django.db import models
+class Note(models.Model):
+    text = models.TextField()
+"""
+FIRST = """\
+from django.db import migrations, models
+class Migration(migrations.Migration):
+    initial = True
+    dependencies = []
+    operations = [
+        migrations.CreateModel(
+            "Note",
+            [("id", models.BigAutoField(primary_key=True)), ("text", models.TextField())],
+        )
+    ]
+"""
+SECOND = """\
+from django.db import migrations, models
+class Migration(migrations.Migration):
+    dependencies = [("notes", "0001_initial")]
+    operations = [migrations.AddField("note", "words", models.IntegerField(default=0))]
+"""
+TOML = """\
+[app]
+command = "python manage.py runserver"
+[source]
+git = "https://example.org/notes.git"
+[database.main]
+url = "sqlite:///data/notes.db"
+variable = "DATABASE_URL"
+[database.search]
+url = "sqlite:///data/search.db"
+variable = "SEARCH_URL"
+[update]
+rehearse = 0
+"""
+URL = Database(url="sqlite:///app.db")
+
+
+class Django:
+    """A home with a Django release that has two databases, both at its first migration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = Home(folder / "home")
+        self.release = self.home.releases / ("a" * 12)
+        self.code = self.release / "app"
+        migrations_folder = self.code / "notes" / "migrations"
+        migrations_folder.mkdir(parents=True)
+        self.home.data.mkdir()
+        (self.release / "venv").symlink_to(sys.prefix)
+        for name, text in (
+            ("manage.py", MANAGE), ("settings.py", SETTINGS), ("notes/__init__.py", ""),
+            ("notes/models.py", MODELS), ("notes/migrations/__init__.py", ""),
+            ("notes/migrations/0001_initial.py", FIRST),
+        ):  # fmt: skip
+            (self.code / name).write_text(text)
+        self.config = parse(TOML, {})
+        self.databases = Databases(self.home, self.config, Store(self.home), lambda *_: None)
+        self.told: list[str] = []
+
+    def detect(self, name: str) -> Migration:
+        found = migrations.detect(self.code, self.config.database[name], name)
+        assert found is not None
+        return found
+
+    def migrate(self, name: str) -> None:
+        urls = {
+            settings.variable or "": settings.url_in(self.home.root)
+            for settings in self.config.database.values()
+        }
+        run(self.detect(name), self.code, **urls)
+
+    def rehearse(self) -> Update:
+        made = {
+            each.name: each.back_up(self.home.backups, update="", release="")
+            for each in self.databases
+        }
+        update = Update(id="20260101T000000-abcdef", from_="b" * 12, to="a" * 12)
+        return Rehearsal(
+            self.home, self.config, update, self.release, self.databases, made,
+            lambda event, text, **_: self.told.append(f"{event}: {text}"),
+        ).run()  # fmt: skip
+
+    def tables(self, name: str) -> set[str]:
+        path = self.config.database[name].path(self.home.root)
+        with closing(sqlite3.connect(path)) as connection:
+            return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+
+
+def run(migration: Migration, code: Path, **environment: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return migrations.run(
+        migration,
+        environment={"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        cwd=code,
+        timeout_s=60,
+    )
+
+
+@pytest.fixture
+def django(tmp_path: Path) -> Django:
+    return Django(tmp_path)
+
+
+def test_each_database_of_django_is_migrated_by_its_alias(django: Django) -> None:
+    assert django.detect("main").command == "python manage.py migrate --noinput"
+    assert django.detect("search").command == "python manage.py migrate --noinput --database=search"
+    django.migrate("search")
+    assert "notes_note" in django.tables("search")
+    assert django.tables("main") == set()
+
+
+def test_that_django_has_nothing_to_do_is_found_out_without_a_copy(
+    django: Django, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    django.migrate("main")
+    django.migrate("search")
+
+    def no_copy(*_: Any) -> None:
+        raise AssertionError("a copy is made")
+
+    monkeypatch.setattr(SqliteDatabase, "copy", no_copy)
+    update = django.rehearse()
+    assert update.settled == ["main", "search"]
+    assert update.heeded == []
+    assert django.told == []
+    taken = django.databases.take(update)
+    assert taken.pending == []
+    assert not (django.home.backups / "rehearsal").exists()
+
+
+def test_a_migration_of_django_is_rehearsed_where_there_is_one(django: Django) -> None:
+    django.migrate("main")
+    django.migrate("search")
+    (django.code / "notes" / "migrations" / "0002_words.py").write_text(SECOND)
+    update = django.rehearse()
+    assert update.settled == []
+    assert update.heeded == ["main", "search"]
+    assert [told.split(":")[0] for told in django.told] == [
+        "rehearsing", "migration_rehearsed", "rehearsing", "migration_rehearsed"
+    ]  # fmt: skip
+
+
+APP = """\
+import os
+from flask import Flask
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+app = Flask(__name__)
+app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
+db = SQLAlchemy(app)
+Migrate(app, db)
+"""
+SCRIPT = """\
+import sqlalchemy as sa
+from alembic import op
+revision = {revision!r}
+down_revision = {before!r}
+
+def upgrade():
+    op.create_table("t_{revision}", sa.Column("id", sa.Integer, primary_key=True))
+
+def downgrade():
+    op.drop_table("t_{revision}")
+"""
+
+
+def test_flask_migrate_is_run_through_flask_and_back(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "app.py").write_text(APP)
+    flask = str(Path(sys.executable).with_name("flask"))
+    subprocess.run([flask, "db", "init"], cwd=code, check=True, capture_output=True)
+    for revision, before in (("one", None), ("two", "one")):
+        script = code / "migrations" / "versions" / f"{revision}.py"
+        script.write_text(SCRIPT.format(revision=revision, before=before))
+    found = migrations.detect(code, URL)
+    assert found is not None
+    assert found.command == "flask db upgrade head"
+    database = SqliteDatabase("main", tmp_path / "app.db")
+    assert migrations.pending(found, database)
+    run(found, code, DATABASE_URL=database.url)
+    assert migrations.pending(found, database) is False
+    back = migrations.downgrade(code, URL, database.revisions(), ["one"])
+    assert back.command == "flask db downgrade two@one"
+    assert migrations.pending(back, database)
+    run(back, code, DATABASE_URL=database.url)
+    assert database.revisions() == ["one"]
+    assert migrations.pending(back, database) is False
+
+
+def test_one_alembic_ini_for_several_databases_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+    none = Database(url="sqlite:///c.db", migrate="none")
+    migrations.check_distinct(tmp_path, {"main": URL, "search": none})
+    with pytest.raises(
+        ConfigurationError, match="main and search would each be migrated"
+    ) as raised:
+        migrations.check_distinct(tmp_path, {"main": URL, "search": URL})
+    assert "alembic -n main upgrade head" in raised.value.next_step
+
+
+def test_a_migration_that_would_only_be_printed_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="Alembic prints what it would do"):
+        parse(TOML.replace('variable = "SEARCH_URL"', 'migrate = "alembic upgrade head --sql"'), {})

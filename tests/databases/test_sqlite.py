@@ -67,6 +67,22 @@ def test_writers_do_not_wait_for_a_backup_that_rests(
     assert min(rested) > 0
 
 
+def test_where_somebody_writes_all_the_time_it_comes_to_its_end_all_the_same(
+    tmp_path: Path,
+) -> None:
+    database = support.make(tmp_path / "app.db", mode="delete", rows=60_000)
+    told: list[tuple[int, int]] = []
+
+    def is_written_to(done: int, total: int) -> None:
+        told.append((done, total))
+        if done < total:
+            support.insert(database, 1)
+
+    sqlite.back_up(database, tmp_path / "b.db", progress=is_written_to)
+    assert len(told) > sqlite.MAX_RESTARTS
+    assert count(tmp_path / "b.db") == count(database)
+
+
 def test_in_the_other_modes_a_writer_waits_for_one_step_only(tmp_path: Path) -> None:
     database = support.make(tmp_path / "app.db", mode="delete", rows=60_000)
     told: list[int] = []

@@ -108,8 +108,11 @@ class SqliteDatabase:
         return self.path.exists()
 
     def size_bytes(self) -> int:
-        logged = (self.path, self.path.with_name(f"{self.path.name}-wal"))
-        return sum(file.stat().st_size for file in logged if file.exists())
+        size_bytes = 0
+        for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(FileNotFoundError):  # a log goes with its last reader
+                size_bytes += file.stat().st_size
+        return size_bytes
 
     def own_files(self) -> list[Path]:
         return [self.path]

@@ -29,8 +29,9 @@ _NICE = 10
 
 def begin(database: Path, guard: str) -> bool:
     """Starts the process, where there is something to do for it; it ends the guard first."""
-    log = sqlite.companions(database)[0]
-    is_long = log.exists() and log.stat().st_size > LONG_BYTES
+    is_long = False
+    with suppress(FileNotFoundError):  # the app runs, and its last connection takes it away
+        is_long = sqlite.companions(database)[0].stat().st_size > LONG_BYTES
     if not is_long and not journal_mode.note(database).exists():
         return False
     subprocess.Popen(

@@ -83,20 +83,25 @@ def back_up(
 
 
 def _copy_pages(source: Path, target: Path, rest: float, progress: Progress | None) -> None:
-    with closing(connect(source)) as live, closing(sqlite3.connect(target)) as copy:
-        # The temporary file is thrown away when this fails, and fsynced when it does not.
-        copy.execute("PRAGMA journal_mode=OFF")
-        copy.execute("PRAGMA synchronous=OFF")
-        steps = _Steps(rest, progress)
+    with closing(connect(source)) as live:
         if live.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
             # One read transaction around all the steps: what is written meanwhile cannot restart
             # them.
             live.execute("BEGIN")
             live.execute("SELECT count(*) FROM sqlite_master").fetchone()
         try:
-            live.backup(copy, pages=PAGES_PER_STEP, progress=steps.done)
+            _write_pages(live, target, PAGES_PER_STEP, _Steps(rest, progress))
         except _RestartedError:
-            live.backup(copy, progress=_Steps(0, progress).done)
+            _remove_with_companions(target)  # half of it is no database
+            _write_pages(live, target, -1, _Steps(0, progress))
+
+
+def _write_pages(live: sqlite3.Connection, target: Path, pages: int, steps: _Steps) -> None:
+    with closing(sqlite3.connect(target)) as copy:
+        # The temporary file is thrown away when this fails, and fsynced when it does not.
+        copy.execute("PRAGMA journal_mode=OFF")
+        copy.execute("PRAGMA synchronous=OFF")
+        live.backup(copy, pages=pages, progress=steps.done)
 
 
 class _RestartedError(Exception):

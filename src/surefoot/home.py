@@ -59,6 +59,11 @@ class Home:
         return self.data / "update_history.jsonl"
 
     @property
+    def delivered(self) -> Path:
+        """How far those are that are told of events, such as notifications."""
+        return self.data / "update_delivered.json"
+
+    @property
     def backups(self) -> Path:
         return self.data / "backups" / "auto_update"
 

@@ -74,7 +74,10 @@ def crashed(home: Home) -> int:
 
 def _engine(home: Home) -> Engine:
     from surefoot import config
+    from surefoot.cli.telling import start_telling
     from surefoot.control import Processes
     from surefoot.update.engine import Engine
 
-    return Engine(home, config.load(home.root), Processes())
+    loaded = config.load(home.root)
+    start_telling(home, loaded, with_engine=True)
+    return Engine(home, loaded, Processes())

@@ -34,9 +34,11 @@ _COMMANDS = {
     "history": "surefoot.cli.history:history",
     "serve": "surefoot.cli.serve:serve",
     "metrics": "surefoot.cli.metrics:metrics",
+    "notify-test": "surefoot.cli.notify:notify_test",
     "doctor": "surefoot.cli.doctor.command:doctor",
     "demo": "surefoot.cli.demo:demo",
     "engine": "surefoot.cli.engine:engine",
+    "deliver": "surefoot.cli.telling:deliver",
 }
 
 MEANINGS = {

@@ -27,5 +27,8 @@ def run(home: Home) -> None:
       surefoot run --home /srv/notes
     """
     from surefoot import config, launch
+    from surefoot.cli.telling import start_telling
 
-    launch.launch(home, config.load(home.root))
+    loaded = config.load(home.root)
+    start_telling(home, loaded, with_engine=False)  # of what could not be told before
+    launch.launch(home, loaded)

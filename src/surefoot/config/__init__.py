@@ -14,10 +14,12 @@ from surefoot.config.model import (
     Gate,
     Health,
     Keep,
+    Logs,
+    Notify,
     Source,
     Update,
 )
-from surefoot.config.reading import FILE_NAME, SETTINGS, load, parse
+from surefoot.config.reading import FILE_NAME, SETTINGS, dotenv, load, parse
 
 __all__ = [
     "FILE_NAME",
@@ -30,8 +32,11 @@ __all__ = [
     "Gate",
     "Health",
     "Keep",
+    "Logs",
+    "Notify",
     "Source",
     "Update",
+    "dotenv",
     "load",
     "parse",
 ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         Gate,
         Health,
         Keep,
+        Logs,
+        Notify,
         Source,
         Update,
     )
@@ -62,6 +64,8 @@ def _problems(config: Config) -> Iterator[Problem]:
     yield from _dashboard(config.dashboard)
     yield from _gate(config.gate)
     yield from _update(config.update)
+    yield from _notify(config.notify)
+    yield from _logs(config.logs)
     yield from _durations(config)
 
 
@@ -222,6 +226,31 @@ def _update(update: Update) -> Iterator[Problem]:
                     f"`{text}` is shorter than `interval`, so it would be missed.",
                     f"Look more often: interval = {window.lasts.total_seconds():.0f}.",
                 )
+
+
+def _notify(notify: Notify) -> Iterator[Problem]:
+    hour = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+    if notify.quiet and not re.fullmatch(f"{hour} *- *{hour}", notify.quiet):
+        yield (
+            "notify.quiet",
+            f"`{notify.quiet}` are no hours.",
+            'For example: quiet = "22:00-07:00".',
+        )
+    if notify.telegram_api and urlsplit(notify.telegram_api).scheme not in {"http", "https"}:
+        right = 'For example: "http://127.0.0.1:8081".'
+        yield "notify.telegram_api", "`telegram_api` is a whole address.", right
+
+
+def _logs(logs: Logs) -> Iterator[Problem]:
+    syslog = urlsplit(logs.syslog or "udp://x:1")
+    if not (syslog.scheme == "unix" and syslog.path) and not (
+        syslog.scheme in {"udp", "tcp"} and syslog.hostname
+    ):
+        right = "Write udp://host:514, tcp://host:514 or unix:/dev/log."
+        yield "logs.syslog", f"`{logs.syslog}` is not where a syslog is.", right
+    if logs.otlp and urlsplit(logs.otlp).scheme not in {"http", "https"}:
+        right = 'For example: "http://127.0.0.1:4318".'
+        yield "logs.otlp", "`otlp` is a whole address.", right
 
 
 def _durations(config: Config) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ Durations are seconds. Paths are relative to the home, the folder that holds `su
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -187,6 +187,34 @@ class Dashboard(_Section, frozen=True, kw_only=True):
     """How long a log-in lasts."""
 
 
+class Notify(_Section, frozen=True, kw_only=True):
+    """`[notify]`: what administrators are told. The addresses are in SUREFOOT_NOTIFY_URLS."""
+
+    events: list[str] = field(
+        default_factory=lambda: [
+            "committed", "rolled_back", "abandoned", "held", "broken", "crashing"
+        ]
+    )  # fmt: skip
+    language: Literal["en", "zh"] = "en"
+    quiet: str | None = None
+    """Hours such as `22:00-07:00`, by the machine's clock, in which only what is urgent is told."""
+    interval_s: float = field(default=60, name="interval")
+    """Messages are at least so far apart; what happens meanwhile is told in one."""
+    telegram_api: str | None = None
+    """The address of a Telegram Bot API server of one's own."""
+
+
+class Logs(_Section, frozen=True, kw_only=True):
+    """`[logs]`: where else what happens is said. With nothing set: plain lines on stderr."""
+
+    format: Literal["json", "human", "auto"] | None = None
+    """Of lines on stdout, in place of the plain ones; `auto`: human on a terminal, else JSON."""
+    syslog: str | None = None
+    """`udp://host:514`, `tcp://host:514` or `unix:/dev/log`, in the form of RFC 5424."""
+    otlp: str | None = None
+    """The address of an OTLP/HTTP receiver, `http://host:4318`, for logs and a trace per update."""
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """The whole of it, checked."""
 
@@ -199,6 +227,8 @@ class Config(_Section, frozen=True, kw_only=True):
     keep: Keep = field(default_factory=Keep)
     update: Update = field(default_factory=Update)
     dashboard: Dashboard = field(default_factory=Dashboard)
+    notify: Notify = field(default_factory=Notify)
+    logs: Logs = field(default_factory=Logs)
 
     def address(self) -> str | None:
         """Where the app can be asked, as `host:port`: the first of `app.listen`, else what the

@@ -31,6 +31,9 @@ SETTINGS = {
     "UPDATE_BRANCH": ("source", "branch"),
 }
 
+SECRETS = frozenset({"SUREFOOT_NOTIFY_URLS"})
+"""Are read where they are used, and are no keys of the file."""
+
 
 def load(home: Path, environment: dict[str, str] | None = None) -> Config:
     """The configuration in `home`.
@@ -49,7 +52,7 @@ def load(home: Path, environment: dict[str, str] | None = None) -> Config:
         raise ConfigurationError(error.message) from None
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file} cannot be read: {error}.") from None
-    overrides = {k: v for k, v in _dotenv(home).items() if v is not None}
+    overrides = {k: v for k, v in dotenv(home).items() if v is not None}
     overrides |= os.environ if environment is None else environment
     return parse(text, overrides, name=str(file))
 
@@ -83,7 +86,8 @@ def parse(text: str, overrides: dict[str, str] | None = None, *, name: str = FIL
     return config
 
 
-def _dotenv(home: Path) -> dict[str, str | None]:
+def dotenv(home: Path) -> dict[str, str | None]:
+    """What `.env` says. Raises ConfigurationError where it cannot be read."""
     try:
         text = stored.read(home / ".env").decode()
     except FileNotFoundError:
@@ -107,6 +111,8 @@ def _overridden(raw: dict[str, Any], overrides: dict[str, str]) -> dict[str, str
     settings = {name: place for name, place in SETTINGS.items() if overrides.get(name)}
     for name, value in overrides.items():
         section, _, key = name.removeprefix("SUREFOOT_").lower().partition("_")
+        if name in SECRETS:
+            continue
         if name.startswith("SUREFOOT_") and section in OVERRIDABLE and key and value:
             settings.setdefault(name, (section, key))
     found = {}

@@ -128,6 +128,7 @@ class Engine:
             if update is None:
                 return ExitCode.OK
             if update.state is State.BROKEN:
+                self._tell_broken(update)  # it may have become so without a step
                 return ExitCode.BROKEN
             self.host.tell(update, "resumed", f"Resumed in state `{update.state}`.")
             self._withdraw(update)
@@ -369,20 +370,23 @@ class Engine:
     def _carry(self, update: Update) -> ExitCode:
         update = machine.carry(update, self.host)
         if update.state is State.BROKEN:
-            self.host.history.append_once(
-                update.id,
-                "broken",
-                f"Broken, a person is needed: {update.reason} What is known is kept; the app is "
-                "not started, to protect its data. Mend the cause, then `surefoot rollback`; "
-                "where the snapshot is lost, `surefoot restore BACKUP`.",
-                reason=update.reason,
-                cause=update.cause or Cause.INTERRUPTED,
-                output=update.output,
-                **_asked(update),
-            )
+            self._tell_broken(update)
         if update.state is State.COMMITTED and update.kind == "update":
             return self._watch(update)
         return EXIT_CODES[update.state]
+
+    def _tell_broken(self, update: Update) -> None:
+        self.host.history.append_once(
+            update.id,
+            "broken",
+            f"Broken, a person is needed: {update.reason} What is known is kept; the app is "
+            "not started, to protect its data. Mend the cause, then `surefoot rollback`; "
+            "where the snapshot is lost, `surefoot restore BACKUP`.",
+            reason=update.reason,
+            cause=update.cause or Cause.INTERRUPTED,
+            output=update.output,
+            **_asked(update),
+        )
 
     def _watch(self, update: Update) -> ExitCode:
         """Past the commit: a release that fails now goes back where the data can stay."""

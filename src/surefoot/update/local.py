@@ -80,7 +80,7 @@ class LocalHost:
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
-        self.history = History(self.home, echo=sys.stderr)
+        self.history = History(self.home, echo=None if self.config.logs.format else sys.stderr)
         self.lock = Lock(self.home)
         self.databases = Databases(self.home, self.config, self.store, self.tell)
         page = self.config.gate.page

@@ -1,0 +1,258 @@
+"""Administrators are told, and no notifier can be felt by an update."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from tests.observe.telegram import ADDRESS, TOKEN, Telegram
+from tests.tiny import Repository, Tiny
+
+from surefoot import config
+from surefoot.observe import delivery, messages
+from surefoot.observe.delivery import places
+from surefoot.observe.messages import quiet_until
+from surefoot.observe.notifications import Notifications
+from surefoot.update import events
+from surefoot.update.causes import Cause
+from surefoot.update.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+NOW = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def telegram() -> Iterator[Telegram]:
+    found = Telegram()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, telegram: Telegram, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tiny]:
+    """Told of by Telegram; the address is in `.env`."""
+    repository = Repository(tmp_path / "source")
+    repository.release("v1")
+    found = Tiny(tmp_path, repository)
+    (found.home.root / ".env").write_text(f"SUREFOOT_NOTIFY_URLS={ADDRESS}\n")
+    found.home.data.mkdir()
+    told(found, telegram)
+    monkeypatch.delenv("SUREFOOT_NOTIFY_URLS", raising=False)
+    yield found
+    telegram.released.set()
+    found.kill_all()
+
+
+def told(tiny: Tiny, telegram: Telegram, more: str = "") -> None:
+    tiny.configure(f'\n[notify]\ntelegram_api = "{telegram.api}"\ninterval = 0.1\n{more}')
+
+
+def happened(tiny: Tiny, cls: type[events.Event], **facts: Any) -> None:
+    line = events.record(cls(at=datetime.now(UTC), update="u1", **facts))
+    History(tiny.home).append(line.update, line.event, line.text, **line.facts)
+
+
+def deliver(tiny: Tiny) -> subprocess.CompletedProcess[str]:
+    return tiny.command("deliver")
+
+
+def test_a_test_message_gets_through_to_a_bot_api_of_ones_own(
+    tiny: Tiny, telegram: Telegram
+) -> None:
+    done = tiny.command("notify-test")
+    assert (done.returncode, done.stdout) == (0, "Sent to 1 address.\n"), done.stderr
+    assert telegram.asked == [f"/bot{TOKEN}/sendMessage"]
+    assert telegram.messages[0]["chat_id"] == 987654321
+    assert "notifications work" in telegram.texts()[0]
+
+
+def test_what_is_refused_is_said_without_a_secret(tiny: Tiny, telegram: Telegram) -> None:
+    telegram.behave = "fail"
+    done = tiny.command("notify-test")
+    assert done.returncode == 1
+    assert done.stderr.startswith("surefoot: tgram: ")
+    assert "401" in done.stderr
+    assert not any(part in done.stdout + done.stderr for part in (*TOKEN.split(":"), "987654321"))
+
+
+@pytest.mark.parametrize(
+    ("language", "wanted"), [("en", "was rolled back; a serves"), ("zh", "a 正在服务")]
+)
+def test_what_happened_is_told_in_ones_language(
+    tiny: Tiny, telegram: Telegram, language: str, wanted: str
+) -> None:
+    told(tiny, telegram, f'language = "{language}"\n')
+    happened(tiny, events.RolledBack, from_="a", to="b", ref="v2", reason="It did not start.")
+    assert deliver(tiny).returncode == 0
+    [text] = telegram.texts()
+    assert wanted in text
+    assert "v2" in text
+    assert "It did not start." in text
+
+
+def test_what_comes_together_is_one_message_and_is_told_once(
+    tiny: Tiny, telegram: Telegram
+) -> None:
+    for number in range(100):
+        happened(tiny, events.Abandoned, to="b", ref=f"v{number}", cause=Cause.BUILD)
+    deliver(tiny)
+    deliver(tiny)
+    [text] = telegram.texts()
+    assert "v99" in text
+    assert "80 more" in text
+    assert places(tiny.home)["notifications"].sent == 100
+
+
+def test_every_event_that_can_be_told_has_its_sentence() -> None:
+    for language, words in messages.TEMPLATES.items():
+        assert words.keys() == messages.TEMPLATES["en"].keys()
+        for name in messages.KNOWN:
+            event = events.KNOWN[name](at=NOW, update="u1", text="Text.")
+            assert messages.told(event, language)
+    told = messages.told(events.Broken(at=NOW, update="u1", reason="{x} {0}"), "zh")
+    assert "{x} {0}" in told  # what an app prints is no template
+
+
+@pytest.mark.parametrize(
+    ("hour", "until"),
+    [(21, 21), (22, 31), (23, 31), (2, 7), (6, 7), (7, 7), (12, 12)],
+)
+def test_quiet_hours_span_midnight(hour: int, until: int) -> None:
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    assert quiet_until(day + timedelta(hours=hour), "22:00-07:00") == day + timedelta(hours=until)
+
+
+def test_in_quiet_hours_and_within_the_interval_only_what_is_urgent_is_told() -> None:
+    text = (
+        '[app]\ncommand = "x"\n[source]\ngit = "x"\n[notify]\ninterval = 600\nquiet = "00:00-23:59"'
+    )
+    notifier = Notifications(config.parse(text), [ADDRESS])
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC).astimezone()
+    committed, broken = (k(at=now, update="u") for k in (events.Committed, events.Broken))
+    assert notifier.not_before([committed], None, now) > now + timedelta(minutes=1)
+    assert notifier.not_before([committed, broken], now, now) == now
+    notifier = Notifications(config.parse(text.replace("quiet", "#")), [ADDRESS])
+    assert notifier.not_before([committed], now, now) == now + timedelta(seconds=600)
+    assert not notifier.wants(events.Staged(at=now, update="u"))
+
+
+def test_a_notifier_that_hangs_is_not_waited_for_by_an_update(
+    tiny: Tiny, telegram: Telegram
+) -> None:
+    """An update has ended while the server still holds the message about the one before."""
+    telegram.behave = "hang"
+    tiny.start()
+    tiny.wait_for_version("v1")
+    tiny.wait_until_quiet()
+    tiny.wait_for(lambda: telegram.asked, "the message is held")
+    tiny.repository.release("v2")
+    assert tiny.command("update", "--wait").returncode == 0
+    assert tiny.version() == "v2"
+    assert telegram.messages == []
+    assert not telegram.released.is_set()
+    telegram.behave = "ok"
+    telegram.released.set()
+    tiny.wait_for(lambda: any("v2" in text or "main" in text for text in telegram.texts()), "told")
+    for file in (tiny.log, *tiny.home.data.glob("update_*")):
+        assert TOKEN.partition(":")[2] not in file.read_text(errors="replace")
+
+
+def test_of_a_broken_update_is_told_after_a_restart(tiny: Tiny, telegram: Telegram) -> None:
+    """The way out was blocked when it broke, and nothing of the app runs."""
+    tiny.start()
+    tiny.wait_for_version("v1")
+    tiny.wait_until_quiet()
+    tiny.wait_for(lambda: telegram.messages, "told of the installation")
+    telegram.behave = "fail"
+    tiny.stop()
+    tiny.home.lock.write_bytes(b"{")
+    folder = tiny.home.backups / "in_flight" / "u7"
+    folder.mkdir(parents=True)
+    (folder / "update.json").write_bytes(b"{")
+    tiny.start()
+    tiny.wait_for(lambda: "broken" in tiny.events(), "it is broken")
+    tiny.wait_for(lambda: places(tiny.home)["notifications"].failed, "it was tried")
+    tiny.stop()
+    telegram.behave = "ok"
+    tiny.start()
+    tiny.wait_for(lambda: "BROKEN" in telegram.texts()[-1], "it is told")
+    assert places(tiny.home)["notifications"].failed >= 1
+
+
+class Faulty:
+    """Fails as often as it is told to; says what it was asked to send."""
+
+    name = "faulty"
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.sent: list[str] = []
+
+    def wants(self, event: events.Event) -> bool:  # noqa: ARG002
+        return True
+
+    def not_before(self, found: object, last: object, now: datetime) -> datetime:  # noqa: ARG002
+        return now
+
+    def send(self, found: Sequence[events.Event]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("the secret is 42")
+        self.sent += [event.name for event in found]
+
+
+def test_a_failure_is_counted_and_said_and_tried_again(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_BACK_OFF_S", (0.01, 0.01))
+    monkeypatch.setattr("surefoot.control.is_running", lambda _: True)
+    happened(tiny, events.Staged)
+    said: list[str] = []
+    adapter = Faulty(2)
+    courier = delivery.Courier(tiny.home, [adapter], lambda _: True, said.append)
+    assert courier.run() is None
+    assert adapter.sent == ["staged"]
+    place = places(tiny.home)["faulty"]
+    assert (place.sent, place.failed, place.tries) == (1, 2, 0)
+    assert len(said) == 2
+    assert "OSError" in said[0]
+    assert "42" not in said[0]
+
+
+def test_what_is_too_old_is_given_up(tiny: Tiny) -> None:
+    old = events.record(events.Staged(at=datetime.now(UTC) - timedelta(days=2), update="u1"))
+    tiny.home.history.write_bytes(msgspec.json.encode(old) + b"\n")
+    tiny.home.delivered.write_bytes(b'{"faulty": {"offset": 0}}')
+    adapter = Faulty(0)
+    courier = delivery.Courier(tiny.home, [adapter], lambda _: True)
+    courier.run()
+    assert adapter.sent == []
+    assert courier._place(adapter).given_up == 1
+
+
+def test_nothing_is_loaded_where_nothing_is_configured(tiny: Tiny) -> None:
+    (tiny.home.root / ".env").unlink()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from surefoot.cli.engine import _engine\n"
+        "from surefoot.home import Home\n"
+        "_engine(Home(Path(sys.argv[1])))\n"
+        "libraries = ('apprise', 'opentelemetry', 'structlog', 'prometheus_client', 'matplotlib',\n"
+        "             'surefoot.observe.')\n"
+        "print([name for name in sys.modules if name.startswith(libraries)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny.home.root)],
+        env={k: v for k, v in os.environ.items() if not k.startswith("SUREFOOT_")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "[]\n", done.stderr

@@ -76,7 +76,10 @@ become() { # COMMAND..., in a session of its own
     if env --default-signal=INT,QUIT true 2>/dev/null; then
         set -- env --default-signal=INT,QUIT "$@"
     fi
-    [ "$number" = 0 ] || exec "$@" 7>&- 8>&- 9>&-
+    if [ "$number" != 0 ]; then
+        unset SUREFOOT_NOTIFY_URLS # the engine's secrets are not the app's
+        exec "$@" 7>&- 8>&- 9>&-
+    fi
     export SUREFOOT_ENGINE_CHILD=1
     exec "$@" 7>&7 8>&8 9>&-
 }

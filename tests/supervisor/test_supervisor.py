@@ -53,6 +53,18 @@ def test_a_crash_starts_only_that_process_again(in_each_shell: Supervised) -> No
     assert len(in_each_shell.log("web")) == 1
 
 
+def test_the_addresses_of_notifications_are_the_engines_alone(supervised: Supervised) -> None:
+    supervised.settings["SUREFOOT_NOTIFY_URLS"] = "tgram://secret"
+    told = 'echo "${SUREFOOT_NOTIFY_URLS-none}" >>"$SUREFOOT_HOME/told.log"\n'
+    supervised.process("web", told.replace("told", "web-told") + FOREVER)
+    supervised.engine("update", told)
+    supervised.start()
+    supervised.pids("web")
+    supervised.send("update")
+    eventually(lambda: supervised.log("told") == ["tgram://secret"], "the engine has them")
+    assert supervised.log("web-told") == ["none"]
+
+
 def test_an_app_that_ignores_term_is_killed_with_all_it_started(in_each_shell: Supervised) -> None:
     in_each_shell.settings["SUREFOOT_STOP_GRACE"] = "1"
     child = '(exec sh -c \'echo $$ >>"$SUREFOOT_HOME/child.log"; trap "" TERM; {}\') &\n'

@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NOW = datetime.now(UTC) - timedelta(seconds=20)
+
+@pytest.fixture
+def begun() -> datetime:
+    """When the update was asked for: just now, since old news is not told."""
+    return datetime.now(UTC) - timedelta(seconds=20)
 
 
 @pytest.fixture
-def tiny(tmp_path: Path) -> Tiny:
+def tiny(tmp_path: Path, begun: datetime) -> Tiny:
     """A home in which an update has failed."""
     repository = Repository(tmp_path / "source")
     repository.release("v1")
     found = Tiny(tmp_path, repository)
     found.home.data.mkdir()
     told: list[events.Event] = [
-        events.Requested(at=NOW, update="u1", text="Update: a to b.", from_="a", to="b", ref="v2"),
-        events.Staged(at=NOW + timedelta(seconds=4), update="u1", text='Release "b]" is ready.'),
-        events.Stopped(at=NOW + timedelta(seconds=5), update="u1", text="The app has ended."),
+        events.Requested(at=begun, update="u1", text="An update.", from_="a", to="b", ref="v2"),
+        events.Staged(at=begun + timedelta(seconds=4), update="u1", text='Release "b]" is ready.'),
+        events.Stopped(at=begun + timedelta(seconds=5), update="u1", text="The app has ended."),
         events.RolledBack(
-            at=NOW + timedelta(seconds=9), update="u1", text="Rolled back,\na serves.",
+            at=begun + timedelta(seconds=9), update="u1", text="Rolled back,\na serves.",
             from_="a", to="b", ref="v2", cause=Cause.MIGRATION, reason="no such table",
             durations={"stage": 3.5, "stop": 0.5, "migrate": 1.0, "window": 4.5},
         ),
@@ -49,7 +53,7 @@ def tiny(tmp_path: Path) -> Tiny:
     return found
 
 
-def test_lines_are_json_with_the_id_of_the_update_in_each(tiny: Tiny) -> None:
+def test_lines_are_json_with_the_id_of_the_update_in_each(tiny: Tiny, begun: datetime) -> None:
     tiny.configure('\n[logs]\nformat = "auto"\n')
     done = tiny.command("deliver")
     found = [json.loads(line) for line in done.stdout.splitlines()]
@@ -62,7 +66,7 @@ def test_lines_are_json_with_the_id_of_the_update_in_each(tiny: Tiny) -> None:
         "migration",
         4.5,
     )
-    assert datetime.fromisoformat(last["timestamp"]) == NOW + timedelta(seconds=9)
+    assert datetime.fromisoformat(last["timestamp"]) == begun + timedelta(seconds=9)
     assert tiny.command("deliver").stdout == ""
 
 

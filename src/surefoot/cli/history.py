@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _QUIET = frozenset({"checked"})
 """Happen by the clock; shown to whoever asks for them."""
+_IMAGES = (".svg", ".png")
 _OUTCOMES = ("committed", "rolled_back", "abandoned", "broken", "refused", "up_to_date")
 
 
@@ -35,6 +38,12 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
         raise click.BadParameter(f"{value} is neither like 2026-03-01, nor like 7d.") from None
 
 
+def _image(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() not in _IMAGES:
+        raise click.BadParameter(f"{file} ends neither in {' nor in '.join(_IMAGES)}.")
+    return file
+
+
 @click.command()
 @click.argument("update_id", metavar="[ID]", required=False)
 @click.option("--update", "update_option", metavar="ID", help="Only of this update.")
@@ -47,13 +56,29 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
 @click.option(
     "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The last so many."
 )
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_image,
+    metavar="FILE",
+    help="Draw the durations of these updates into FILE.svg or FILE.png.",
+)
 @with_home
 @with_json
-def history(home: Home, update_id: str | None, *, as_json: bool, **filters: Any) -> None:
+def history(
+    home: Home,
+    update_id: str | None,
+    *,
+    limit: int,
+    plot: Path | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
     """Show what happened, the newest last.
 
     With an ID, or `last`, one update is told in full: what happened when, how long each step took,
-    and what the step that failed has printed.
+    and what the step that failed has printed. --plot draws the updates that have ended: the steps
+    of each, and how long the app was away. It needs surefoot[plots].
 
     \b
     Examples:
@@ -61,11 +86,18 @@ def history(home: Home, update_id: str | None, *, as_json: bool, **filters: Any)
       surefoot history last
       surefoot history --outcome rolled_back --since 4w
       surefoot history 20260301T101500-a1b2c3 --json
+      surefoot history --since 4w --plot updates.svg
     """
+    if update_id is not None and plot is not None:
+        raise click.UsageError("--plot draws several updates; leave the ID out.")
     if update_id is not None:
         _tell_one(home, update_id, as_json=as_json)
         return
-    found = _found(home, **filters)
+    newest = _newest(home, **filters)
+    if plot is not None:
+        _draw(newest, plot, limit=limit, as_json=as_json)
+        return
+    found = list(islice(newest, limit))[::-1]
     if as_json:
         emit(found)
     elif not found:
@@ -77,7 +109,7 @@ def history(home: Home, update_id: str | None, *, as_json: bool, **filters: Any)
         )
 
 
-def _found(
+def _newest(
     home: Home,
     *,
     update_option: str | None,
@@ -85,11 +117,9 @@ def _found(
     outcome: str | None,
     release: str | None,
     since: datetime | None,
-    limit: int,
-) -> list[Event]:
+) -> Iterator[Event]:
     from surefoot.update.history import History
 
-    found: list[Event] = []
     for event in History(home).newest():
         if since is not None and event.at < since:
             if event.at < since - timedelta(days=1):  # a clock may have been set back, a little
@@ -102,15 +132,43 @@ def _found(
             and (release is None or _concerns(event, release))
         )
         if wanted:
-            found.append(event)
-            if len(found) == limit:
-                break
-    return found[::-1]
+            yield event
 
 
 def _concerns(event: Event, release: str) -> bool:
     named = (event.facts.get(key) for key in ("from", "to", "ref", "release"))
     return any(isinstance(name, str) and name.startswith(release) for name in named)
+
+
+def _draw(newest: Iterator[Event], file: Path, *, limit: int, as_json: bool) -> None:
+    from surefoot.observe import need
+
+    need("plots", "matplotlib")
+    from surefoot import durable
+    from surefoot.update import events
+
+    told = (events.of(event) for event in newest)
+    ended = (event for event in told if isinstance(event, events.Ended) and event.durations)
+    found = list(islice(ended, limit))[::-1]
+    if not found:
+        raise click.ClickException(
+            f"No update of that kind has ended yet: there is nothing to draw. {file} was not "
+            "written."
+        )
+    from surefoot.observe import plot
+
+    image = plot.drawn(found, "svg" if file.suffix.lower() == ".svg" else "png")
+    try:
+        durable.write(file.absolute(), image)
+    except OSError as error:
+        raise click.BadParameter(
+            f"{file} cannot be written: {error.strerror or error}.", param_hint="--plot"
+        ) from None
+    if as_json:
+        emit({"plot": str(file), "updates": [event.update for event in found]})
+    else:
+        updates = "1 update" if len(found) == 1 else f"{len(found)} updates"
+        click.echo(f"{file} shows {updates}.")
 
 
 # -- one update

@@ -64,7 +64,8 @@ def write_processes(folder: Path, home: Home, config: Config) -> None:
             code=shlex.quote(str(working_folder(folder, config))),
             command=started,
         )
-        durable.write(scripts / name, text.encode(), mode=0o755)
+        # What it exports may be a secret.
+        durable.write(scripts / name, text.encode(), mode=0o700)
 
 
 def command_environment(

@@ -12,6 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.databases.postgresql_server import (
+    PASSWORD,
+    QUOTED_PASSWORD,
+    postgresql,
+    postgresql_server,
+)
 
 from surefoot import config, durable
 from surefoot.cli.doctor import app
@@ -27,11 +33,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Commands
+    from tests.databases.postgresql_server import PostgresqlServer
     from tests.releases.remote import Remote
 
     from surefoot.cli.doctor.check import Finding
     from surefoot.home import Home
     from surefoot.releases.store import Release
+
+
+__all__ = ["postgresql", "postgresql_server"]
 
 
 class Findings:
@@ -157,6 +167,32 @@ def make_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE note (text)")
     return connection
+
+
+def test_a_postgresql_database(run: Commands, postgresql: PostgresqlServer) -> None:
+    postgresql.make_database("notes")
+    file = run.home.root / "surefoot.toml"
+    file.write_text(file.read_text().replace("sqlite:///data/app.db", postgresql.url("notes")))
+    file.chmod(0o600)
+
+    found = examined(run)["database"]
+    assert found["level"] == "ok"
+    assert f"notes on 127.0.0.1:{postgresql.port}, PostgreSQL " in found["text"]
+
+    file.chmod(0o644)
+    assert examined(run)["database"]["to_do"] == f"chmod o-r {file}"
+    with postgresql.superuser("postgres") as session:
+        session.execute("ALTER ROLE notes NOCREATEDB")
+        try:
+            answer = run("doctor")
+        finally:
+            session.execute("ALTER ROLE notes CREATEDB")
+    assert answer.code == ExitCode.FAILED
+    assert "ALTER ROLE notes CREATEDB" in answer.out
+    postgresql.drop_all()
+    assert "createdb" in examined(run)["database"]["to_do"]
+    assert PASSWORD not in answer.out
+    assert QUOTED_PASSWORD not in answer.out
 
 
 def test_a_database_that_is_fine(run: Commands) -> None:

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.databases.postgresql_server import postgresql, postgresql_server
+
+__all__ = ["postgresql", "postgresql_server"]
 
 
 @pytest.fixture

@@ -348,3 +348,25 @@ def test_a_process_that_left_the_session_is_ended_before_the_migration_is_adopte
     assert list_open(int(pid.read_text()))
     snapshot.adopt(record)
     assert not list_open(int(pid.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://u:s3cr%2Ft@h/d", "s3cr%2Ft"),
+        ("postgresql://u:s3cr%2Ft@h/d", "the password s3cr/t"),
+        ("postgresql+asyncpg://u:ab@h/d", "postgresql://u:ab@h/d"),
+        ("postgresql://u:p@ss:word@h/d", "p@ss:word"),
+    ],
+)
+def test_what_it_prints_is_kept_without_the_password(tmp_path: Path, url: str, said: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": url}
+    command = migrations.Migration("command", f"echo 'about to use {said}'; exit 1", tmp_path)
+
+    with pytest.raises(MigrationError) as caught:
+        migrations.run(command, environment=environment, cwd=tmp_path, timeout_s=20)
+
+    told = caught.value.output + str(caught.value)
+    assert "***" in told
+    for secret in ("s3cr", ":ab@", "p@ss"):
+        assert secret not in told

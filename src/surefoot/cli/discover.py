@@ -181,7 +181,9 @@ def _database(found: App, sources: dict[str, str], folder: Path) -> None:
         found.variable = variable[1]
     found.kept = _astray(found)
     if re.search(r"postgres(?:ql)?(?:\+\w+)?://", everything) and not found.database:
-        found.notes.append("It seems to use PostgreSQL, which Surefoot does not put back.")
+        found.notes.append(
+            'It seems to use PostgreSQL: name it, [database] url = "postgresql://…".'
+        )
 
 
 def _astray(found: App) -> list[str]:

@@ -151,12 +151,26 @@ def _database(key: str, database: Database) -> Iterator[Problem]:
         )
     if not _is_name(key):
         yield _bad_name(f"database.{key}", "a database")
-    if not database.url.removeprefix("sqlite:///") or not database.url.startswith("sqlite:///"):
+    if database.is_postgresql:
+        if not re.fullmatch(
+            r"[^:]+://(?:.*@)?[^/?]*(?:/[^/?]+(?:\?.*)?|/?\?.*\bdbname=.+)", database.url
+        ):
+            yield (
+                f"database.{key}.url",
+                "no database is named in this URL of PostgreSQL.",  # and no word of its password
+                "Write postgresql://user:password@host:5432/name.",
+            )
+    elif not database.url.removeprefix("sqlite:///") or not database.url.startswith("sqlite:///"):
         yield (
             f"database.{key}.url",
-            f"`{database.url}` is not a database that Surefoot can put back.",
-            "Write sqlite:///data/app.db, or with four slashes for an absolute path.",
+            f"`{_without_password(database.url)}` is not a database that Surefoot can put back.",
+            "Write sqlite:///data/app.db, or with four slashes for an absolute path; or "
+            "postgresql://user:password@host:5432/name.",
         )
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", url)
 
 
 def _keep(keep: Keep) -> Iterator[Problem]:

@@ -79,16 +79,21 @@ class Database(_Section, frozen=True, kw_only=True):
     """`[database]`, or `[database.NAME]` where there are several."""
 
     url: str
-    """`sqlite:///data/app.db`, as the app itself would be told; relative to the home."""
+    """As the app itself would be told: `sqlite:///data/app.db`, relative to the home, or
+    `postgresql://user@host/name`, with a driver or without."""
     migrate: str = "auto"
     """`auto` (Alembic where the release has an alembic.ini), `none`, or a command."""
     variable: str | None = None
     """The environment variable by which the app is told the URL; set for every process."""
     timeout_s: float = field(default=3600, name="timeout")
 
+    @property
+    def is_postgresql(self) -> bool:
+        return re.match(r"postgres(ql)?(\+\w+)?://", self.url) is not None
+
     def url_in(self, home: Path) -> str:
         """What the app is told: the same from wherever it is run."""
-        return f"sqlite:///{self.path(home)}"
+        return self.url if self.is_postgresql else f"sqlite:///{self.path(home)}"
 
     def path(self, home: Path) -> Path:
         """The file of a SQLite database."""

@@ -1,8 +1,9 @@
 """The backups that are kept: whole databases in data/backups/auto_update/, by time and release.
 
-A backup is two files, `<time>_<release>_<database>.db`, a SQLite database as it is, and beside it
-the same name with `.json`, what is known of it. By hand: stop the app, remove the database's
-`-wal`, `-shm` and `-journal`, copy the `.db` over the database.
+A backup is two files, `<time>_<release>_<database>.db`, a SQLite database as it is (`.dump`: one of
+PostgreSQL, as pg_dump writes it), and beside it the same name with `.json`, what is known of it. By
+hand: stop the app, remove the database's `-wal`, `-shm` and `-journal`, copy the `.db` over the
+database; or `pg_restore` the `.dump` into an empty one.
 
     make(folder, source, database="main", update=.., release=..)   online, while the app serves
     all(folder)  get(folder, name)  verify(kept)                   a damaged one is listed as such
@@ -26,13 +27,16 @@ import msgspec
 
 from surefoot import durable, stored
 from surefoot.databases import files, sqlite
+from surefoot.databases.postgresql import dumps
 from surefoot.errors import DamagedError, DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 SCHEMA = 1
+DUMP = ".dump"
+SUFFIXES = (".db", DUMP)
 
 Kind = Literal["before_update", "replaced"]
 
@@ -53,6 +57,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where there was no time for it: inside the cutover."""
     schema_digest: str = ""
     revisions: list[str] = msgspec.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is known of a database by whoever has copied it."""
+
+    schema_digest: str
+    revisions: list[str]
 
 
 @dataclass(frozen=True)
@@ -84,12 +96,31 @@ def make(
 
     Raises DatabaseError where that fails; there is no backup then, and none was harmed.
     """
+
+    def write(file: Path) -> Content:
+        sqlite.back_up(source, file, progress=progress)
+        return Content(sqlite.schema_of(file, own=True), sqlite.revisions_of(file, own=True))
+
+    return make_by(write, folder, database=database, update=update, release=release, kind=kind)
+
+
+def make_by(
+    write: Callable[[Path], Content],
+    folder: Path,
+    *,
+    database: str,
+    update: str,
+    release: str,
+    kind: Kind = "before_update",
+    suffix: str = ".db",
+) -> Kept:
+    """Keeps as a backup what `write` puts, durably and verified, into the file that it is given."""
     durable.make_folder(folder)
     for left_over in folder.glob(".*.part*"):  # of a backup that was interrupted
         left_over.unlink()
     now = datetime.now(UTC)
-    file = _free_file(folder, now, release, database)
-    sqlite.back_up(source, file, progress=progress)
+    file = _free_file(folder, now, release, database, suffix)
+    content = write(file)
     facts = Facts(
         kind=kind,
         made_at=now,
@@ -98,8 +129,8 @@ def make(
         database=database,
         size_bytes=file.stat().st_size,
         sha256=_sha256(file),
-        schema_digest=sqlite.schema_of(file, own=True),
-        revisions=sqlite.revisions_of(file, own=True),
+        schema_digest=content.schema_digest,
+        revisions=content.revisions,
     )
     _describe(file, facts)
     return Kept(file.stem, file, facts)
@@ -146,14 +177,15 @@ def keep_replaced(
 
 def all(folder: Path) -> list[Kept]:  # noqa: A001 - read as backups.all
     """Every backup in the folder, the newest first; a damaged one says what is wrong with it."""
-    names = {f.stem for f in folder.glob("*") if f.suffix in {".db", ".json"} and f.name[0] != "."}
+    found = (f for f in folder.glob("*") if f.suffix in {*SUFFIXES, ".json"})
+    names = {f.stem for f in found if f.name[0] != "."}
     return sorted((_look(folder, name) for name in names), key=_age, reverse=True)
 
 
 def get(folder: Path, name: str) -> Kept:
     """The backup of that name. Raises DatabaseError, naming those there are, if it is not."""
     for kept in all(folder):
-        if kept.name == name.removesuffix(".db"):
+        if name in {kept.name, kept.file.name}:
             return kept
     names = ", ".join(kept.name for kept in all(folder)[:10]) or "none at all"
     raise DatabaseError(f"There is no backup {name} in {folder}.", next_step=f"There are: {names}.")
@@ -170,6 +202,9 @@ def verify(kept: Kept) -> None:
                 f"The backup {kept.name} is damaged: its content is not what was written.",
                 next_step="Use another one: `surefoot backups` lists them.",
             )
+    if kept.file.suffix == DUMP:
+        dumps.check(kept.file)
+        return
     if files.has_log(kept.file):
         return  # kept as it was found, unreadable perhaps: better than nothing
     with sqlite.explained(kept.file, "is a damaged backup"):
@@ -296,7 +331,8 @@ def _age(kept: Kept) -> tuple[float, str]:
 
 
 def _look(folder: Path, name: str) -> Kept:
-    file = folder / f"{name}.db"
+    there = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
+    file = next((file for file in there if file.exists()), folder / f"{name}.db")
     try:
         facts = stored.load(_json(file), Facts)
     except FileNotFoundError:
@@ -316,13 +352,15 @@ def _look(folder: Path, name: str) -> Kept:
     return Kept(name, file, facts)
 
 
-def _free_file(folder: Path, now: datetime, release: str, database: str) -> Path:
+def _free_file(
+    folder: Path, now: datetime, release: str, database: str, suffix: str = ".db"
+) -> Path:
     safe = re.sub(r"[^A-Za-z0-9.+-]+", "-", release).strip(".-")[:60] or "unknown"
     name = f"{now:%Y%m%dT%H%M%SZ}_{safe}_{database}"
     number = 1
     while any(folder.glob(f"{name if number == 1 else f'{name}-{number}'}.*")):
         number += 1
-    return folder / f"{name if number == 1 else f'{name}-{number}'}.db"
+    return folder / f"{name if number == 1 else f'{name}-{number}'}{suffix}"
 
 
 def _describe(file: Path, facts: Facts) -> None:

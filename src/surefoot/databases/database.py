@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from surefoot.databases import backups, comparison, files, journal_mode, snapshot, sqlite
+from surefoot.errors import DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +38,21 @@ class Database(Protocol):
     def exists(self) -> bool:
         """Whether there is one yet."""
 
-    def size_bytes(self) -> int:
-        """What a copy of it needs; 0 where there is none."""
+    def lacks(self) -> list[DatabaseError]:
+        """What an update would fail for, as far as it can be seen before."""
 
-    def own_files(self) -> list[Path]:
-        """The files by which a process can be seen to have it open."""
+    def size_bytes(self) -> int:
+        """What a copy of it needs here; 0 where there is none."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+
+    def is_open_in(self, pids: set[int]) -> bool:
+        """Whether one of these processes is seen to have it open."""
+
+    def was_reached(self, output: str) -> bool:
+        """Of one that is not there: whether a program, which has printed this, went there."""
 
     def schema(self) -> str:
         """A digest: two databases of the same schema have the same."""
@@ -55,14 +66,21 @@ class Database(Protocol):
     def compare(self, now: Kept, then: Kept) -> list[Change]:
         """What would be different if the backup `then` took the place of what `now` is one of."""
 
-    def put(self, kept: Kept, folder: Path, *, update: str, release: str) -> Path | None:
-        """Puts a backup in its place, after what stands there was kept in `folder`; returns where.
-        The app is stopped; `release` is whose database it was."""
+    def put(self, kept: Kept, folder: Path, *, update: str, release: str) -> Path | str | None:
+        """Puts a backup in its place, after what stands there was kept in `folder`, or beside it;
+        returns where. The app is stopped; `release` is whose database it was."""
 
     def take(
-        self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool
-    ) -> Snapshot:
-        """See `snapshot.take`."""
+        self,
+        folder: Path,
+        *,
+        redirectable: bool,
+        replaced: bool,
+        switchable: bool,
+        may_change: bool,
+    ) -> Snapshot | None:
+        """See `snapshot.take`. None where a snapshot would cost its size, and nothing that is known
+        of the release may change the schema (`may_change`)."""
 
     def settle(self) -> None:
         """Gives it back what an update that had no snapshot yet has changed; the app is stopped."""
@@ -77,6 +95,10 @@ class Database(Protocol):
     def nothing(self, folder: Path) -> Database:
         """A place in `folder` where there is none yet, for code that must not see the real one."""
 
+    def sweep(self, *, replaced: bool) -> None:
+        """Removes what earlier updates and rehearsals have left beside it; with `replaced` also
+        what had to make room when it was put back. No update has a snapshot of it."""
+
 
 class Copy(Database, Protocol):
     """A database to try things on. It goes with the folder that it was made in."""
@@ -89,8 +111,18 @@ class Copy(Database, Protocol):
 
 
 def of(name: str, settings: Settings, home: Path) -> Database:
-    """The database that the settings describe."""
-    return SqliteDatabase(name, settings.path(home))
+    """The database that the settings describe. Raises DatabaseError where what it takes to talk to
+    it is not installed."""
+    if not settings.is_postgresql:
+        return SqliteDatabase(name, settings.path(home))
+    try:
+        from surefoot.databases.postgresql.database import PostgresqlDatabase
+    except ImportError as error:
+        raise DatabaseError(
+            f"The database {name} is PostgreSQL's, and Surefoot cannot talk to it: {error}.",
+            next_step="Install what it takes: pip install 'surefoot[postgresql]'.",
+        ) from None
+    return PostgresqlDatabase(name, settings.url)
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,9 @@ class SqliteDatabase:
     def exists(self) -> bool:
         return self.path.exists()
 
+    def lacks(self) -> list[DatabaseError]:
+        return []  # what may be wrong with a file shows when it is backed up
+
     def size_bytes(self) -> int:
         size_bytes = 0
         for file in (self.path, self.path.with_name(f"{self.path.name}-wal")):
@@ -114,8 +149,15 @@ class SqliteDatabase:
                 size_bytes += file.stat().st_size
         return size_bytes
 
-    def own_files(self) -> list[Path]:
-        return [self.path]
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    def is_open_in(self, pids: set[int]) -> bool:
+        return bool(pids & set(sqlite.holders(self.path)))
+
+    def was_reached(self, output: str) -> bool:  # noqa: ARG002 - whoever opens it makes it
+        return self.path.exists()
 
     def schema(self) -> str:
         return sqlite.schema_of(self.path)
@@ -133,7 +175,13 @@ class SqliteDatabase:
         return backups.restore(kept, self.path, folder, update=update, release=release)
 
     def take(
-        self, folder: Path, *, redirectable: bool, replaced: bool, switchable: bool
+        self,
+        folder: Path,
+        *,
+        redirectable: bool,
+        replaced: bool,
+        switchable: bool,
+        may_change: bool,  # noqa: ARG002 - it is always worth it
     ) -> Snapshot:
         return snapshot.take(
             self.name,
@@ -164,6 +212,9 @@ class SqliteDatabase:
 
     def nothing(self, folder: Path) -> SqliteDatabase:
         return SqliteDatabase(self.name, folder / f"nothing-{self.name}.db")
+
+    def sweep(self, *, replaced: bool) -> None:
+        pass  # its copies and snapshots lie in folders of their own
 
 
 @dataclass(frozen=True)

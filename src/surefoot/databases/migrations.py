@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Literal
 
+from surefoot.databases.passwords import hidden
 from surefoot.databases.processes import KILLED_WITHIN_S, in_session
 from surefoot.databases.revisions import (
     FLASK_FOLDER,
@@ -229,13 +230,14 @@ def run(
             code = None
         finally:
             _end_session(process)
-        text = _end_of(output)
+        text = hidden(_end_of(output), environment)
     if code == 0:
         return text
     how = f"took longer than {timeout_s:g} s and was ended" if code is None else _ended(code)
     last = _decisive_line(text)
+    command = hidden(migration.command, environment)
     raise MigrationError(
-        f"The migration `{migration.command}` {how}{f': {last}' if last else ''}.", output=text
+        f"The migration `{command}` {how}{f': {last}' if last else ''}.", output=text
     )
 
 

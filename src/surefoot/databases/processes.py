@@ -77,6 +77,32 @@ def named(pids: list[int]) -> str:
     return ", ".join(names) or "a process that cannot be seen from here"
 
 
+def tcp_ports(pids: set[int]) -> set[int]:
+    """The local ports of the processes' connections."""
+    sockets = {inode for pid in pids for inode in _sockets(pid)}
+    ports = set()
+    for table in ("net/tcp", "net/tcp6"):
+        with suppress(OSError):
+            for line in (_PROC / table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[9] in sockets:
+                    ports.add(int(fields[1].rpartition(":")[2], 16))
+    return ports
+
+
+def _sockets(pid: int) -> list[str]:
+    """The inodes of its sockets."""
+    folder = f"/proc/{pid}/fd"
+    found = []
+    with suppress(OSError):
+        for descriptor in os.listdir(folder):  # noqa: PTH208 - as below
+            with suppress(OSError):
+                target = os.readlink(f"{folder}/{descriptor}")  # noqa: PTH115
+                if target.startswith("socket:["):
+                    found.append(target[8:-1])
+    return found
+
+
 def end_marked(mark: str, variable: str = MARK) -> None:
     """Kills every process whose environment says that it belongs to `mark`.
 

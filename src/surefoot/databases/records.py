@@ -15,7 +15,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     name: str
     """The database's name in the configuration."""
     database: str
-    """Its file: absolute, symlinks resolved."""
+    """Its file: absolute, symlinks resolved; or its name on the server."""
     folder: str
     """The snapshot's own folder."""
     reason: str = ""
@@ -102,4 +102,29 @@ class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
         return self.folder_path / f"{self.name}.pin"
 
 
-Snapshot = Absent | Copied | Pinned
+class Cloned(_Record, frozen=True, kw_only=True, tag="clone"):
+    """A database on a server, of that name there; a clone of it is migrated and takes its place."""
+
+    oid: int
+    """By which the server knows it whatever it is called."""
+    redirected: bool
+    """The migration is told of the clone; else the clone stands in the database's place."""
+    schema_digest: str
+
+    @property
+    def url_path(self) -> Path:
+        """Holds how the server is reached, which nobody else may read."""
+        return self.folder_path / f"{self.name}.url"
+
+    @property
+    def record_path(self) -> Path:
+        """Holds this record before anything is done to the database."""
+        return self.folder_path / f"{self.name}.clone"
+
+    @property
+    def begun_path(self) -> Path:
+        """Is there once a migration may have written to the clone."""
+        return self.folder_path / f"{self.name}.begun"
+
+
+Snapshot = Absent | Copied | Pinned | Cloned

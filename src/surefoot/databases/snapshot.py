@@ -1,7 +1,7 @@
 """Putting a database back exactly as it was before the migration.
 
 The verbs, in the order of an update; `Snapshot` is a record for the lock (msgspec, tagged by
-`kind`: "copy", "absent", "pin"):
+`kind`: "copy", "absent", "pin", "clone"):
 
     record = take("main", database, folder, redirectable=...)    the app is stopped
     prepare(record)                                              before every attempt to migrate
@@ -31,24 +31,30 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from surefoot import durable
 from surefoot.databases import copying, journal_mode, pinnable, pinning, settling, sqlite
 from surefoot.databases.processes import MARK, end_marked
-from surefoot.databases.records import Absent, Copied, Pinned, Snapshot
+from surefoot.databases.records import Absent, Cloned, Copied, Pinned, Snapshot
 from surefoot.errors import DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 __all__ = [
     "Absent",
+    "Cloned",
     "Copied",
     "Pinned",
     "Snapshot",
     "adopt",
     "has_changed",
+    "kept_beside",
     "migration_environment",
     "migration_url",
+    "only_taken",
     "pass_fds",
     "prepare",
     "release",
@@ -94,8 +100,20 @@ def take(
     return copying.take(name, database, folder, reason=reason)
 
 
+def only_taken(folder: Path) -> list[Snapshot]:
+    """The snapshots in a folder, whole or not, with which nothing was done since: of databases that
+    were closed for them, and are to be opened if the update knows nothing of it."""
+    found = [
+        msgspec.json.decode(file.read_bytes(), type=Cloned)
+        for file in sorted(folder.glob("*.clone"))
+    ]
+    return [snapshot for snapshot in found if not snapshot.begun_path.exists()]
+
+
 def migration_url(snapshot: Snapshot) -> str:
     """Where the migration must work, as a SQLAlchemy URL."""
+    if isinstance(snapshot, Cloned):
+        return str(_cloning().migration_url(snapshot))
     path = snapshot.database_path
     if isinstance(snapshot, Pinned) and not snapshot.in_place:
         path = snapshot.work_path
@@ -119,7 +137,9 @@ def prepare(snapshot: Snapshot) -> None:
 
     Ends what an earlier attempt has left running. Does nothing where nothing has happened.
     """
-    if isinstance(snapshot, Pinned):
+    if isinstance(snapshot, Cloned):
+        _cloning().prepare(snapshot)
+    elif isinstance(snapshot, Pinned):
         pinning.prepare(snapshot)
     else:
         copying.prepare(snapshot)
@@ -127,7 +147,9 @@ def prepare(snapshot: Snapshot) -> None:
 
 def adopt(snapshot: Snapshot) -> None:
     """Takes over what the migration has made, durably. The snapshot stays until `release`."""
-    if isinstance(snapshot, Pinned):
+    if isinstance(snapshot, Cloned):
+        _cloning().adopt(snapshot)
+    elif isinstance(snapshot, Pinned):
         pinning.adopt(snapshot)
     else:
         copying.adopt(snapshot)
@@ -135,6 +157,8 @@ def adopt(snapshot: Snapshot) -> None:
 
 def has_changed(snapshot: Snapshot) -> bool:
     """Whether code that was not asked to migrate has changed the schema since `take`."""
+    if isinstance(snapshot, Cloned):
+        return bool(_cloning().has_changed(snapshot))
     if isinstance(snapshot, Absent):
         return snapshot.database_path.exists()
     return sqlite.schema_of(snapshot.database_path) != snapshot.schema_digest
@@ -147,18 +171,38 @@ def restore(
 
     What is replaced, where it differs, is first kept in the folder `keep_replaced` as a backup
     of kind "replaced" that names `update` and `release`; returns its file. With None it is lost.
+    On a server it stays beside the database: `kept_beside` knows as what.
     Once put back, another call changes nothing, so the old release's new rows are safe from it.
 
     Raises DatabaseError, with nothing touched, where the snapshot is missing or damaged.
     """
+    if isinstance(snapshot, Cloned):
+        _cloning().restore(snapshot, keep_replaced=keep_replaced is not None)
+        return None
     if isinstance(snapshot, Pinned):
         return pinning.restore(snapshot, keep_replaced, update=update, release=release)
     return copying.restore(snapshot, keep_replaced, update=update, release=release)
 
 
+def kept_beside(snapshot: Snapshot) -> str | None:
+    """The database on the server that was replaced when this one was put back."""
+    if not isinstance(snapshot, Cloned) or not snapshot.restored_path.exists():
+        return None
+    return snapshot.restored_path.read_text(encoding="utf-8") or None
+
+
 def release(snapshot: Snapshot) -> None:
     """Gives the snapshot up: after the commit, or after the rollback is done."""
-    if isinstance(snapshot, Pinned):
+    if isinstance(snapshot, Cloned):
+        _cloning().release(snapshot)
+    elif isinstance(snapshot, Pinned):
         pinning.release(snapshot)
     else:
         copying.release(snapshot)
+
+
+def _cloning() -> ModuleType:
+    """Needs what not everybody has installed; whoever has such a record, has it."""
+    from surefoot.databases.postgresql import cloning
+
+    return cloning

@@ -58,23 +58,31 @@ class Databases:
     def take(self, update: Update) -> Update:
         """Makes it possible to put all of them back; returns the update with the records."""
         folder = self.folder(update)
+        self.undo(folder)
         durable.remove_tree(folder.parent)  # whatever lies there belongs to no update any more
         durable.make_folder(folder, mode=0o700)
-        records = [
-            msgspec.to_builtins(
-                found.take(
-                    folder,
-                    redirectable=found.name in update.heeded,
-                    replaced=self._replacement(update, found.name) is not None,
-                    switchable=update.switchable,
-                )
-            )
-            for found in self
-        ]
         pending = self.pending(update)
+        taken = [self._take(update, found, pending) for found in self]
+        records = [msgspec.to_builtins(record) for record in taken if record is not None]
         update = msgspec.structs.replace(update, snapshots=records, pending=pending)
         self.describe(update)
         return update
+
+    def _take(self, update: Update, found: Database, pending: list[str]) -> Snapshot | None:
+        name, settings = found.name, self._settings(found.name)
+        by_itself = settings.migrate == "auto" and self._migration(update, name) is None
+        return found.take(
+            self.folder(update),
+            redirectable=name in update.heeded,
+            replaced=self._replacement(update, name) is not None,
+            switchable=update.switchable,
+            may_change=name in pending or by_itself,
+        )
+
+    def undo(self, folder: Path) -> None:
+        """What only taking a snapshot has changed, of which the lock knows nothing."""
+        for taken in snapshot.only_taken(folder):
+            snapshot.restore(taken, self.home.backups)
 
     def migrate(self, update: Update) -> None:
         """From the snapshots' state, whatever an earlier try has left."""
@@ -110,6 +118,7 @@ class Databases:
         if not update.snapshots:
             for found in self:
                 found.settle()
+            self.undo(self.folder(update))
         for taken in snapshots(update):
             # Where no migration ran, what was written since belongs to users and stays.
             if taken.name != rescued and (
@@ -118,7 +127,8 @@ class Databases:
                 kept = snapshot.restore(
                     taken, self.home.backups, update=update.id, release=update.to or ""
                 )
-                also = f" What was written since is kept in {kept}." if kept else ""
+                where = kept or snapshot.kept_beside(taken)
+                also = f" What was written since is kept in {where}." if where else ""
                 self.tell(update, "restored", f"Database {taken.name} is as it was.{also}")
         lost = {*update.pending} - {taken.name for taken in snapshots(update)} - {rescued}
         if lost:
@@ -140,6 +150,12 @@ class Databases:
         """Leaves beside the snapshots what a start goes by if the lock itself is damaged."""
         if (folder := self.folder(update)).is_dir():
             lock.write(folder / DESCRIPTION, update)
+
+    def sweep(self, *, replaced: bool = False) -> None:
+        """No snapshot is in use. What cannot be removed now is removed another time."""
+        for each in self:
+            with contextlib.suppress(DatabaseError):
+                each.sweep(replaced=replaced)
 
     # -- what is known of them
 

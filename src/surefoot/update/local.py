@@ -299,6 +299,7 @@ class LocalHost:
 
     def _prune(self, update: Update) -> None:
         keep = self.config.keep
+        self.databases.sweep()
         try:
             gone = [p.name for p in prune(self.store, self.ledger(), keep=keep.releases)]
             gone += self._prune_backups()
@@ -339,8 +340,9 @@ class LocalHost:
         for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
             try:
                 update = load(folder / DESCRIPTION)
-            except FileNotFoundError:
-                continue  # the snapshot was not complete: nothing had been begun
+            except FileNotFoundError:  # the snapshot was not complete: nothing had been begun
+                self.databases.undo(folder)
+                continue
             except DamagedError as error:
                 return self._unknown(folder.name, f"{why} {error.message}")
             if update.state is State.ACCEPTED:

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 from msgspec.structs import replace
 
 from surefoot.control import Event, Exited
-from surefoot.databases.processes import KILLED_WITHIN_S, holders, in_session
+from surefoot.databases.passwords import hidden
+from surefoot.databases.processes import KILLED_WITHIN_S, in_session
 from surefoot.releases import processes
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from surefoot.config import Config
+    from surefoot.databases.database import Database
 
 MARKER = "SUREFOOT_REHEARSAL"
 """`1` in the environment of whatever is rehearsed: keep your hands off the outside world."""
@@ -128,7 +130,7 @@ class PrivateRun:
     environment: dict[str, str]
     code: Path
     output: Path
-    untouchable: list[Path]
+    untouchable: list[Database]
     """The real databases."""
     _pid: int = field(init=False, default=0)
     _exited: bool = field(init=False, default=False)
@@ -166,7 +168,7 @@ class PrivateRun:
         """The end of what it has printed."""
         with self.output.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - limit_bytes))
-            return file.read().decode(errors="replace")
+            return hidden(file.read().decode(errors="replace"), self.environment)
 
     def _spawned(self, opened: contextlib.ExitStack) -> int:
         text = (
@@ -201,8 +203,10 @@ class PrivateRun:
         self._looked_at_s = monotonic()
         own = set(in_session(self._pid))
         for database in self.untouchable:
-            if own & set(holders(database)):
-                raise StrayedError(f"it has opened {database}, although it was told of a copy")
+            if database.is_open_in(own):
+                raise StrayedError(
+                    f"it has opened {database.place}, although it was told of a copy"
+                )
 
     def _reaped(self) -> int:
         """The exit code; 128 + n where signal n has ended it."""

@@ -98,6 +98,7 @@ class Rehearsal:
             )
         finally:
             clean(self.home)
+            self.databases.sweep()
 
     def go_back(
         self, downgrades: dict[str, Migration], known: dict[str, Kept]
@@ -123,6 +124,7 @@ class Rehearsal:
                 rehearsed = not skipped and len(self.config.app.commands()) == 1
         finally:
             clean(self.home)
+            self.databases.sweep()
         taken = {n: list(m.steps) for n, m in downgrades.items() if n not in refused}
         return msgspec.structs.replace(self.update, downgrades=taken, rehearsed=rehearsed), refused
 
@@ -261,27 +263,28 @@ class Rehearsal:
 
     def _check_heeds(self, name: str, migration: Migration) -> None:
         """Alembic's env.py may ignore the variable and go for the real database: it is first asked
-        for something harmless, with a database that is not there, which would then be made."""
+        for something harmless, with a database that is not there."""
         if migration.kind != "alembic":
             return
         folder = self._own / "probe"
         folder.mkdir()
         place = self.databases.get(name).nothing(folder)
         try:
-            migrations.run(
+            output = migrations.run(
                 migrations.harmless(migration),
                 environment=self._migration_environment({**self._copies, name: place}),
                 cwd=migration.code,
                 timeout_s=PROBE_TIMEOUT_S,
             )
         except MigrationError as error:
-            if not place.exists():
+            output = error.output
+            if not place.was_reached(output):
                 raise StageError(
                     f"Alembic cannot be run for database {name}. {error.message} "
                     "The app was not touched.",
-                    output=error.output,
+                    output=output,
                 ) from error
-        if not place.exists():
+        if not place.was_reached(output):
             variable = self.config.database[name].variable
             raise _SkippedError(f"migrations/env.py does not go where {variable} says")
         shutil.rmtree(folder)
@@ -366,7 +369,7 @@ class Rehearsal:
                 private_run.environment(variables | self._urls(self._copies) | mark, place),
                 self._code(),
                 self._own / "output",
-                [file for database in self.databases for file in database.own_files()],
+                list(self.databases),
             )
             with run:
                 self._judge(run)
@@ -404,8 +407,15 @@ class Rehearsal:
         self._own.mkdir(parents=True, exist_ok=True)
         for database in self.databases:
             name = database.name
-            if self.config.database[name].variable:
+            if not self.config.database[name].variable:
+                continue
+            try:
                 self._copies[name] = database.copy(self.backups.get(name), self._own)
+            except DatabaseError as error:
+                self._copies.clear()
+                raise _SkippedError(
+                    f"the database {name} cannot be copied: {error.message.rstrip('.')}"
+                ) from error
 
     def _urls(self, places: Mapping[str, Database]) -> dict[str, str]:
         return {

@@ -52,6 +52,8 @@ class Staging:
         """Leaves the release of this update whole on disk and rehearsed, and a backup of every
         database; returns the update with what was learned."""
         rehearsal.clean(self.home)
+        self._check_databases()
+        self.databases.sweep(replaced=True)
         self._check_room()
         release = self._ready(update) if update.kind != "restore" else None
         if release is not None:
@@ -80,6 +82,12 @@ class Staging:
     def _ready(self, update: Update) -> Release:
         """The release, whole on the disk."""
         return self._whole(update) or self._with_new_environment(update) or self._make(update)
+
+    def _check_databases(self) -> None:
+        """Refuses what could only fail when nobody is served any more."""
+        for database in self.databases:
+            for lack in database.lacks():
+                raise StageError(f"{lack.message} Nothing was changed.", next_step=lack.next_step)
 
     def _whole(self, update: Update) -> Release | None:
         """The release, if it is on disk with its environment; its process scripts made anew."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from surefoot.cli.doctor.check import Finding, Subject, ok, problem, warning
 from surefoot.cli.output import ago, size
+from surefoot.config.reading import FILE_NAME
 from surefoot.databases import backups as kept_backups
 from surefoot.databases import journal_mode, sqlite
+from surefoot.databases.database import of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from surefoot.config import Database as Settings
+    from surefoot.databases.postgresql.database import PostgresqlDatabase
     from surefoot.home import Home
 
 _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "fuse.sshfs")
@@ -29,11 +33,27 @@ def databases(subject: Subject) -> Iterator[Finding]:
             'If the app has one, name it: [database] url = "sqlite:///data/app.db".',
         )
     for name, database in found.items():
+        if database.is_postgresql:
+            yield from _postgresql(name, database, subject)
+            continue
         path = database.path(subject.home.root)
         if path.exists():
             yield from _existing(name, path, subject)
         else:
             yield warning(f"{name}: {path} is not there yet.", "The app or its migration makes it.")
+
+
+def _postgresql(name: str, settings: Settings, subject: Subject) -> Iterator[Finding]:
+    """Everything is asked as the app's own role."""
+    found = cast("PostgresqlDatabase", of(name, settings, subject.home.root))
+    lacks = found.lacks()
+    for lack in lacks:
+        yield problem(f"{name}: {lack.message}", lack.next_step)
+    if not lacks:
+        yield ok(f"{name}: {found.in_words()}.")
+    file = subject.home.root / FILE_NAME
+    if found.address.password is not None and file.stat().st_mode & 0o004:
+        yield warning(f"{name}: everybody can read its password in {file}.", f"chmod o-r {file}")
 
 
 def _existing(name: str, path: Path, subject: Subject) -> Iterator[Finding]:

@@ -101,7 +101,7 @@ def disk(subject: Subject) -> Iterator[Finding]:
     root = subject.home.root
     free = shutil.disk_usage(root).free
     found = subject.config.database.values() if subject.config else ()
-    paths = (database.path(root) for database in found)
+    paths = (database.path(root) for database in found if not database.is_postgresql)
     needed = 2 * sum(path.stat().st_size for path in paths if path.exists())
     numbers = os.statvfs(root)
     if free < needed + _TOO_LITTLE_BYTES:

@@ -51,6 +51,10 @@ uvicorn process.
 """
 
 OTHERS = {
+    "surefoot_serve": (
+        "`surefoot serve`, the dashboard; optional",
+        "supervise: it only shows and asks",
+    ),
     "fresh_pip": ("a fresh clone, `python -m venv`, `pip install -r`", "keep anything"),
     "fresh_uv": ("a fresh clone, `uv venv`, `uv pip install -r`", "keep anything"),
     "copy2": (

@@ -204,7 +204,8 @@ class Contender:
         while not (self.version() == version and self.is_healthy()):
             if time.monotonic() > end_s:
                 raise FailedError(
-                    f"{self.name}: {version} does not serve within {deadline_s:.0f} s.\n"
+                    f"{self.name}: {version} does not serve within {deadline_s:.0f} s; "
+                    f"{self.ask('/api/version')} and {self.ask('/health')} are the answers.\n"
                     f"{self.log_tail()}"
                 )
             time.sleep(0.02)

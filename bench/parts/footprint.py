@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.tiny import free_port
+
 from bench.contenders import CONTENDERS, LIMIT
 from bench.contenders.base import MARK, PATIENCE_S, FailedError
 from bench.contenders.surefoot import Overlap
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 OVER_S, OVER_QUICK_S = 60.0, 5.0
 SETTLE_S = 5.0
 MB = 1024 * 1024
+SERVE = "surefoot_serve"
+"""The dashboard, which nobody needs to run."""
 SLEEP = ("sleep", "86400")
 
 
@@ -79,8 +83,10 @@ def _idlers(folder: Path) -> dict[str, list[str]]:
     (service / "run").write_text(f"#!/bin/sh\nexec {' '.join(SLEEP)}\n")
     (service / "run").chmod(0o755)
     home = _home(folder)
+    surefoot = [sys.executable, "-m", "surefoot"]
     found = {
-        "surefoot": [sys.executable, "-m", "surefoot", "run", "--home", str(home)],
+        "surefoot": [*surefoot, "run", "--home", str(home)],
+        SERVE: [*surefoot, "serve", "--home", str(home), "--listen", f"127.0.0.1:{free_port()}"],
         "published": ["bash", str(folder / "published.sh")],
         "supervisord": [str(bin_folder / "supervisord"), "-c", str(folder / "supervisord.conf")],
         "circus": [str(bin_folder / "circusd"), str(folder / "circus.ini")],
@@ -148,9 +154,13 @@ class Tree:
         return found
 
     def is_idle(self) -> bool:
-        """The app runs, and no engine."""
+        """The app runs, where there is one, and no engine."""
         lines = self.pids().values()
-        return _is_app_among(lines) and not any(b"\0engine\0" in line for line in lines)
+        return self._has_app(lines) and not any(b"\0engine\0" in line for line in lines)
+
+    def _has_app(self, lines: Iterable[bytes]) -> bool:
+        is_alone = self.mark.endswith(SERVE.encode())
+        return is_alone or any(line.startswith(b"sleep\x0086400") for line in lines)
 
     def supervisor(self) -> list[int]:
         return [pid for pid, line in self.pids().items() if not line.startswith(b"sleep\x0086400")]
@@ -161,10 +171,6 @@ class Tree:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
             time.sleep(0.05)
-
-
-def _is_app_among(lines: Iterable[bytes]) -> bool:
-    return any(line.startswith(b"sleep\x0086400") for line in lines)
 
 
 def _watch(running: dict[str, Tree], over_s: float, figures: Figures) -> None:

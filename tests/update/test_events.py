@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import errno
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from surefoot.errors import BuildError, DatabaseError, HeldError, SourceError, StageError
-from surefoot.update import events, history
+from surefoot.home import Home
+from surefoot.update import events, history, hold
 from surefoot.update.causes import Cause, cause_of
 from surefoot.update.states import ENDED, State
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SOURCE = Path(events.__file__).parent
+SOURCE = Path(events.__file__).parents[1]
 
 
 @pytest.mark.parametrize("kind", events.KNOWN.values(), ids=events.KNOWN)
@@ -30,21 +36,41 @@ def test_an_event_is_read_as_it_was_recorded(kind: type[events.Event]) -> None:
     assert "from_" not in line.facts
 
 
-def test_every_event_that_is_appended_is_known() -> None:
-    """The second argument of `append` and `append_once`, the first or second of `tell`."""
-    found = set()
-    for file in SOURCE.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr in {"tell", "append", "append_once"}
-            ):
-                texts = [a.value for a in node.args[:2] if isinstance(a, ast.Constant)]
-                found |= {str(text) for text in texts[:1]}
-    assert {"requested", "staged", "held", "migration_rehearsed", "pruned"} <= found
-    assert found - set(events.KNOWN) == set()
+def test_every_event_that_is_appended_is_known_with_its_facts() -> None:
+    """Wherever Surefoot writes to the history: the engine, the command line, the dashboard."""
+    found: dict[str, set[str]] = {}
+    for file in SOURCE.rglob("*.py"):
+        for name, facts in appended(ast.parse(file.read_text())):
+            found.setdefault(name, set()).update(facts)
+    assert {"requested", "staged", "held", "migration_rehearsed", "pruned"} <= set(found)
+    assert {"hold_placed", "hold_released", "allowed", "postponed", "refused"} <= set(found)
+    assert set(found) - set(events.KNOWN) == set()
     assert {str(state) for state in ENDED} | history.FINAL <= set(events.KNOWN)
+    for name, facts in found.items():
+        fields = {field.name for field in dataclasses.fields(events.KNOWN[name])}
+        assert facts - fields == set(), name
+
+
+def appended(module: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    """The event and the facts that are named in a call of `append`, `append_once` or `tell`: it is
+    the first or second argument, and never the only one."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and len(node.args) > 1:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            texts = [a.value for a in node.args[:2] if isinstance(a, ast.Constant)]
+            if called.lstrip("_") in {"tell", "append", "append_once"} and texts:
+                yield str(texts[0]), {k.arg for k in node.keywords if k.arg} - {"lasting"}
+
+
+def test_who_holds_updates_and_why_is_read_from_the_history(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    hold.place(home, by="ada", reason="The fair is on.")
+    hold.release(home, by="ben")
+    placed, released = (events.of(line) for line in history.History(home).read())
+    assert isinstance(placed, events.HoldPlaced)
+    assert (placed.by, placed.reason) == ("ada", "The fair is on.")
+    assert isinstance(released, events.HoldReleased)
+    assert released.by == "ben"
 
 
 def test_what_a_newer_surefoot_has_written_is_no_error() -> None:

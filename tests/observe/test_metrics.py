@@ -10,16 +10,19 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.needs import program
+from tests.observe.test_notifications import Faulty
 from tests.tiny import Repository, Tiny, free_port
 
+from surefoot.observe import delivery
 from surefoot.observe.metrics import HomeCollector, exposition
 from surefoot.observe.tally import Histogram
 from surefoot.update import events
@@ -62,6 +65,7 @@ def sample(text: str, name: str, **labels: str) -> float | None:
 
 def test_names_and_units_are_by_prometheus_rules(tiny: Tiny) -> None:
     happened(tiny, ended(events.Committed, to="b", durations={"stop": 0.2, "stage": 3.0}))
+    tiny.home.delivered.write_bytes(b'{"log": {"offset": 0, "failed": 2, "given_up": 1}}')
     checked = subprocess.run(
         [program("promtool", "prometheus"), "check", "metrics"],
         input=exposition(tiny.home), capture_output=True, check=False,
@@ -100,6 +104,21 @@ def test_what_happened_is_counted_once_however_often_it_is_looked_at(tiny: Tiny)
     assert found["surefoot_step_duration_seconds_bucket", ("0.25", "stop")] == 1
     assert found["surefoot_downtime_seconds_count", ()] == 1
     assert found["surefoot_staging_duration_seconds_sum", ()] == 3
+
+
+def test_what_could_not_be_delivered_is_counted_by_adapter(tiny: Tiny) -> None:
+    old = events.record(events.Staged(at=datetime.now(UTC) - timedelta(days=2), update="u1"))
+    tiny.home.history.write_bytes(msgspec.json.encode(old) + b"\n")
+    happened(tiny, events.Staged(at=datetime.now(UTC), update="u2"))
+    assert "surefoot_delivery_failures_total{" not in exposition(tiny.home).decode()
+    tiny.home.delivered.write_bytes(b'{"faulty": {"offset": 0}, "well": {"offset": 0}}')
+    delivery.Courier(tiny.home, [Faulty(1)], lambda _: True).run()
+    text = exposition(tiny.home).decode()
+    assert sample(text, "surefoot_delivery_failures_total", adapter="faulty") == 1
+    assert sample(text, "surefoot_undelivered_events_total", adapter="faulty") == 1
+    assert sample(text, "surefoot_delivery_failures_total", adapter="well") == 0
+    tiny.home.delivered.write_bytes(b"{")
+    assert sample(exposition(tiny.home).decode(), "surefoot_supervisor_running") == 0
 
 
 def test_a_duration_on_a_bound_is_in_its_bucket() -> None:

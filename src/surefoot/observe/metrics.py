@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from surefoot import __version__, config, control
 from surefoot.databases import database
 from surefoot.errors import SurefootError
+from surefoot.observe import delivery
 from surefoot.observe.tally import Histogram, Tally
 from surefoot.releases.store import Store
 from surefoot.update import events, room
@@ -124,6 +125,20 @@ class HomeCollector(Collector):
         for name, count in sorted(self._crashes().items()):
             crashes.add_metric([name], count)
         yield crashes
+        yield from self._delivered()
+
+    def _delivered(self) -> Iterator[Metric]:
+        failures = _counter(
+            "surefoot_delivery_failures", "Attempts to tell of events that failed.", "adapter"
+        )
+        given_up = _counter(
+            "surefoot_undelivered_events", "Events that could not be told in time.", "adapter"
+        )
+        for name, place in sorted(delivery.places(self.home).items()):
+            failures.add_metric([name], place.failed)
+            given_up.add_metric([name], place.given_up)
+        yield failures
+        yield given_up
 
     def _crashes(self) -> Counter[str]:
         """A line for each, written by the supervisor."""

@@ -115,6 +115,13 @@ def test_the_outcome_is_told_by_the_colour() -> None:
         assert drawn[1] == plot.OUTCOMES[update.name]
 
 
+def test_a_downtime_that_is_not_known_is_not_shown_as_none() -> None:
+    older = {"stage": 3.0, "stop": 0.2, "start": 0.4}
+    assert "?" in texts(plot.drawn([ended(events.Committed, "u1", durations=older)], "svg"))
+    for known in (CUTOVER, {"stage": 3.0, "overlap": 1.0, "take_over": 0.1}):
+        assert "?" not in texts(plot.drawn([ended(events.Committed, "u1", durations=known)], "svg"))
+
+
 def test_names_and_numbers_of_any_kind_are_drawn() -> None:
     rubbish = {"stage": -1.0, "stop": 1e300, "teleport": 3.0, "window": float("inf")}
     updates = [

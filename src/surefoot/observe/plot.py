@@ -110,6 +110,9 @@ def _downtime(axes: Axes, updates: Sequence[Ended]) -> None:
         axes.bar(range(len(updates)), away, color=colours), updates, strict=True
     ):
         bar.set_gid(f"downtime-{update.update}")
+        if Step.STOP in update.durations and "window" not in update.durations:
+            middle = bar.get_x() + bar.get_width() / 2
+            axes.text(middle, 0, "?", ha="center", va="bottom")  # an older Surefoot did not say
     _dress(axes, "Downtime: how long the app was away", "downtime (s)")
     every = -(-len(updates) // _LABELS)
     shown = range(0, len(updates), every)
@@ -126,6 +129,7 @@ def _downtime(axes: Axes, updates: Sequence[Ended]) -> None:
 def _dress(axes: Axes, title: str, unit: str) -> None:
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_ylabel(unit)
+    axes.use_sticky_edges = False  # or there is no room above a stack
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

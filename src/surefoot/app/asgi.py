@@ -97,6 +97,9 @@ async def _send(answer: Answer, scope: Scope, receive: Receive, send: Send) -> N
             return
         kind = "websocket.http.response"
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+    if kind == "http.response" and scope.get("http_version", "").startswith("1"):
+        # A kept connection would end with the release, maybe just when its next request comes.
+        headers.append((b"connection", b"close"))
     await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": answer.body})
 

@@ -103,9 +103,9 @@ def _pins_always(monkeypatch: pytest.MonkeyPatch) -> None:
 class Host:
     """The verbs, as they are called by engines that come and go."""
 
-    def __init__(self, root: Path, *, pinned: bool) -> None:
+    def __init__(self, root: Path, way: str) -> None:
         self.root = root
-        self.pinned = pinned
+        self.way = way
         self.database = root / "app.db"
         self.record_file = root.parent / "record"  # the lock has its own tests
 
@@ -117,9 +117,13 @@ class Host:
 
     def take(self) -> None:
         taken = snapshot.take(
-            "main", self.database, self.root / "snapshots", redirectable=self.pinned
+            "main",
+            self.database,
+            self.root / "snapshots",
+            redirectable=self.way == "pinned",
+            replaced=self.way == "copied",
         )
-        assert isinstance(taken, snapshot.Pinned if self.pinned else snapshot.Copied)
+        assert taken.way == self.way
         self.record_file.write_bytes(msgspec.json.encode(taken))
 
     def prepare(self) -> None:
@@ -156,16 +160,16 @@ class Host:
         processes.end_marked(str(self.root / "snapshots" / "main.work"), processes.GUARD)
 
 
-@pytest.mark.parametrize("pinned", [True, False], ids=["pin", "copy"])
+@pytest.mark.parametrize("way", ["pinned", "pinned in place", "copied"])
 @pytest.mark.parametrize("cut_in", ["migrate", "restore", "release"])
 def test_a_power_cut_at_any_step_leaves_the_database_before_or_after_and_can_be_gone_on_from(
-    disk: Disk, pinned: bool, cut_in: str
+    disk: Disk, way: str, cut_in: str
 ) -> None:
     for number in range(1, 200):
         for old in disk.root.iterdir():
             if old.name != "lost+found":
                 subprocess.run(["rm", "-rf", str(old)], check=True)
-        if survives_a_cut(disk, Host(disk.root, pinned=pinned), cut_in, number):
+        if survives_a_cut(disk, Host(disk.root, way), cut_in, number):
             return
     pytest.fail("The verb never came to its end.")
 

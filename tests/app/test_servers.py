@@ -50,13 +50,22 @@ def restarted(home: Home, held: socket.socket, server: str, number: int = 0) -> 
     return load
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "waitress", "hypercorn"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "uvicorn",
+        "gunicorn",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("waitress", "hypercorn")),
+    ],
+)
 def test_no_request_is_lost(home: Home, held: socket.socket, server: str) -> None:
     load = restarted(home, held, server)
     assert (load.failures, set(load.answers)) == ([], {200}), (home.root / "log").read_text()
 
 
-@pytest.mark.parametrize(("server", "number"), [("uvicorn", 1), ("daphne", 0)])
+@pytest.mark.parametrize(
+    ("server", "number"), [("uvicorn", 1), pytest.param("daphne", 0, marks=pytest.mark.slow)]
+)
 def test_nobody_is_refused(home: Home, held: socket.socket, server: str, number: int) -> None:
     """These lose what they have accepted, and no more than that."""
     load = restarted(home, held, server, number)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_script_refuses_what_the_limit_refuses(tmp_path: Path) -> None:
     code = cutover.SCENARIOS[0]

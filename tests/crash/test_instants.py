@@ -58,7 +58,13 @@ def place(places: Callable[[int], Place]) -> Place:
     return places(0)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(s, id=name, marks=[pytest.mark.slow] * (s.size_mb > 0 and s.mode != "delete"))
+        for name, s in SCENARIOS.items()
+    ],
+)
 def test_whatever_instant_is_struck_the_app_is_whole(
     places: Callable[[int], Place], scenario: Scenario
 ) -> None:

@@ -109,6 +109,7 @@ def test_an_update_a_bad_release_and_the_way_back(browser: Browser, tiny: Tiny) 
         page.wait_for_url("**/login")
 
 
+@pytest.mark.slow
 def test_the_same_in_chinese_on_a_phone(browser: Browser, tiny: Tiny) -> None:
     tiny.repository.release("v1.1", schema=2)
     with (

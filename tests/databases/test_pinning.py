@@ -582,6 +582,7 @@ def test_every_verb_can_be_repeated_after_a_kill_at_any_step(
     _is_killed_at(range(1, 200), in_memory, verb, again, "wal", linked=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "mode", "linked"),
     [

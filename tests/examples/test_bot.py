@@ -106,6 +106,7 @@ def api() -> Iterator[BotApi]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_two_copies_never_ask_at_once_through_an_update_by_message(
     api: BotApi, tmp_path: Path, wheel: Path
 ) -> None:

@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
 """
 
 
+@pytest.mark.slow
 def test_a_release_with_a_migration_keeps_every_order(tmp_path: Path, wheel: Path) -> None:
     app = Deployed("django", tmp_path, wheel)
     app.release("v1.0")

@@ -136,6 +136,7 @@ def test_a_bad_release_never_disturbs_the_old_one(beside: Notes) -> None:
     assert not beside.lock.exists()
 
 
+@pytest.mark.slow
 def test_where_there_is_something_to_migrate_the_ordinary_way_is_taken(
     history: History, tmp_path: Path
 ) -> None:
@@ -153,10 +154,10 @@ def test_where_there_is_something_to_migrate_the_ordinary_way_is_taken(
 @pytest.mark.parametrize(
     ("what", "event"),
     [
-        ("engine", "overlapping"),
-        ("supervisor", "overlapping"),
+        pytest.param("engine", "overlapping", marks=pytest.mark.slow),
+        pytest.param("supervisor", "overlapping", marks=pytest.mark.slow),
         ("everything", "proven"),
-        ("engine", "took_over"),
+        pytest.param("engine", "took_over", marks=pytest.mark.slow),
     ],
 )
 def test_killed_on_the_way_it_goes_on_by_the_ordinary_one(

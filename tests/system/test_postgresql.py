@@ -154,6 +154,7 @@ def test_updates_go_live_bad_ones_do_not_and_a_backup_comes_back(shop: Shop) -> 
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_what_fails_or_is_killed_in_the_cutover_loses_nothing(shop: Shop) -> None:
     """Not rehearsed: a migration of which one half is committed before the other fails; then
     SIGKILL of everything at several moments of the same."""

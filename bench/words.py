@@ -76,7 +76,9 @@ Requests come at a fixed rate, whatever becomes of those before; half of them ov
 half over connections that are kept alive. Failed is a request that did not get what it asked for:
 refused, reset, answered with an error, turned away with a 503, or not answered within 30 s. The gap is
 the longest time without any good answer; the ratio is that to a plain stop and start of the same app
-in the same round (for a migration: stop, migrate, start).
+in the same round (for a migration: stop, migrate, start). Surefoot, the published design and the limit
+are measured ten times, the others three times; at other rates, and where the rehearsal turns a bad
+release away, three times and once.
 
 In the rollback a release comes that answers every request with 500. Surefoot's rehearsal would keep it
 out (the table "a bad release"), so here it is switched off, and Surefoot finds out behind the gate

@@ -15,8 +15,8 @@ from surefoot import config
 from surefoot.home import Home
 from surefoot.update.history import Event, History
 
-# Rehearsed for one second instead of three, and watched for one instead of sixty: neither is a
-# part of the cutover, and so many updates are measured here.
+# Rehearsed for half a second instead of three, and watched for a fifth instead of sixty: neither is
+# a part of the cutover, and so many updates are measured here.
 _CONFIGURATION = """\
 [app]
 name = "notes"
@@ -33,7 +33,7 @@ variable = "DATABASE_URL"
 
 [health]
 path = "/health"
-watch = 1
+watch = 0.2
 {health}
 [update]
 rehearse = {rehearse}
@@ -52,7 +52,7 @@ class Surefoot(Contender):
         self.folder.mkdir()
         self.configure()
 
-    def configure(self, *, rehearse: float = 1, health: str = "") -> None:
+    def configure(self, *, rehearse: float = 0.5, health: str = "") -> None:
         """Writes surefoot.toml; the next update heeds it."""
         text = _CONFIGURATION.format(
             port=self.port, remote=self.source.history.remote, app=self.in_app, health=health,

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.releases import programs
 
 from surefoot.config import Build
 from surefoot.errors import BuildError
-from surefoot.releases import compile_code, run_build_commands
+from surefoot.releases import run_build_commands
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -45,12 +47,3 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(code: Path) -> None:
 def test_a_daemon_left_behind_does_not_hold_up_the_build(code: Path) -> None:
     build = Build(commands=["sleep 300 & echo done"], timeout_s=60)
     assert run_build_commands(build, code, dict(os.environ), lambda _: None) == "done\n"
-
-
-def test_the_code_is_compiled_and_a_template_is_no_reason_to_fail(code: Path) -> None:
-    (code / "main.py").write_text("x = 1\n")
-    (code / "template.py").write_text("{{ x }} =\n")
-    told: list[str] = []
-    compile_code(code, Path(sys.executable), Build(timeout_s=60), told.append)
-    assert list((code / "__pycache__").glob("main.*.pyc"))
-    assert len(told) == 1

@@ -1,7 +1,8 @@
 """Where releases come from, how they are made, and which of them is in use."""
 
 from surefoot.releases import environment
-from surefoot.releases.build import compile_code, run_build_commands
+from surefoot.releases.build import run_build_commands
+from surefoot.releases.bytecode import compile_code, reuse
 from surefoot.releases.environment import Plan
 from surefoot.releases.git import Candidate, Change, GitSource
 from surefoot.releases.ledger import Ledger
@@ -22,6 +23,7 @@ __all__ = [
     "environment",
     "prune",
     "release_id",
+    "reuse",
     "run_build_commands",
     "write_processes",
 ]

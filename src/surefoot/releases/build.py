@@ -1,4 +1,4 @@
-"""The app's own build steps, and the byte-compilation of its code."""
+"""The app's own build steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from surefoot.errors import BuildError
 from surefoot.releases import command
 from surefoot.releases.build_output import decisive_lines
-from surefoot.releases.uv_settings import build_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,17 +50,3 @@ def run_build_commands(
                 output=finished.errors,
             )
     return output
-
-
-def compile_code(code: Path, python: Path, build: Build, progress: Progress) -> None:
-    """Byte-compiles the app's code with the release's Python.
-
-    A file that does not compile (a template, a file for another Python) is told and left: whether
-    it matters is for the health check to say.
-    """
-    finished = command.run(
-        [python, "-I", "-m", "compileall", "-q", "-x", r"/(\.git|node_modules)/", code],
-        cwd=code, environment=build_environment(), timeout_s=build.timeout_s, merge=True,
-    )  # fmt: skip
-    if finished.code:
-        progress(f"Some files do not compile: {decisive_lines(finished.errors)}")

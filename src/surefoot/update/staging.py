@@ -15,9 +15,9 @@ import msgspec
 from surefoot import durable
 from surefoot.databases import migrations
 from surefoot.errors import DamagedError, DatabaseError, StageError
-from surefoot.releases import build, environment, processes
+from surefoot.releases import build, bytecode, environment, processes
 from surefoot.releases.git import Candidate, GitSource
-from surefoot.releases.store import Release
+from surefoot.releases.store import MARKER, Release
 from surefoot.update import rehearsal, room
 from surefoot.update.going_back import GoingBack
 from surefoot.update.lock import Update
@@ -150,7 +150,7 @@ class Staging:
         code = folder / "app"
         source.export(update.commit, code)
         self.store.link_kept(folder.name, self.config.keep.paths)
-        key = self._make_environment(code, folder)
+        key = self._make_environment(code, folder, update.from_)
         release = Release(
             id=folder.name,
             ref=update.ref or "",
@@ -167,7 +167,7 @@ class Staging:
         self.store.finish(release)
         return release
 
-    def _make_environment(self, code: Path, folder: Path) -> str:
+    def _make_environment(self, code: Path, folder: Path, before: str | None) -> str:
         plan = environment.plan(code, self.config.build)
         reused = environment.is_whole(self.home.environments, plan.key)
         made = environment.build(plan, self.home.environments, self.show)
@@ -179,7 +179,11 @@ class Staging:
             self._build_environment(folder),
             self.show,
         )
-        build.compile_code(code, made / "bin" / "python", self.config.build, self.show)
+        if before is not None and self.store.is_whole(before):
+            with contextlib.suppress(OSError):  # then all of it is compiled
+                record = self.store.folder(before) / MARKER
+                bytecode.reuse(self.store.code(before), code, record=record)
+        bytecode.compile_code(code, made / "bin" / "python", self.config.build, self.show)
         self.tell(
             "built",
             f"Environment {plan.key} is in use already: nothing was installed."

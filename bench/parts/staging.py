@@ -1,7 +1,7 @@
 """What it costs to make a release ready: seconds, CPU seconds and bytes over the wire.
 
 Beside it, what is done without an updater that keeps anything: a fresh clone and a fresh
-environment, by pip and by uv. The caches of all three are warm from the release before.
+environment, by pip and by uv. Each has caches of its own, warm from the release before.
 The app does nothing and starts at once, so that what is measured is making the release ready.
 """
 
@@ -274,6 +274,10 @@ def _by_uv() -> Sequence[Sequence[str]]:
     )
 
 
+SLOW = "fresh_pip"
+FRESH = {SLOW: _by_pip, "fresh_uv": _by_uv}
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A repository, and what the next release changes."""
@@ -283,7 +287,9 @@ class Scenario:
     new_packages: int = 0
     history: int = 0
     kept: int = 3
-    repeats: int = 5
+    repeats: int = 10
+    slow: int = 2
+    """How often what takes ten times as long is measured."""
     compare: bool = True
     """Whether the others are measured as well."""
 
@@ -291,7 +297,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("code"),
     Scenario("one new dependency", new_packages=1),
-    Scenario("forty new dependencies", new_packages=40, repeats=3),
+    Scenario("forty new dependencies", new_packages=40, repeats=5),
     Scenario("code, 3,000 files", files=3_000),
     Scenario("grows: 300 files", files=300, repeats=3, compare=False),
     Scenario("grows: 10,000 files", files=10_000, repeats=3, compare=False),
@@ -332,21 +338,24 @@ def _measure(
     for _ in range(scenario.history):
         repository.commit(push=False)
     repository.push()
-    git, environment = wire.repository(repository.name), _environment(folder, wire)
+    git = wire.repository(repository.name)
+    place, variables = folder / f"{name}-surefoot", _environment(folder / "surefoot", wire)
     homes: dict[str, Surefoot | Fresh] = {
-        "surefoot": Surefoot(folder / f"{name}-surefoot", git, wire, environment, scenario.kept)
+        "surefoot": Surefoot(place, git, wire, variables, scenario.kept)
     }
-    if scenario.compare:
-        homes["fresh_pip"] = Fresh(folder / f"{name}-pip", git, wire, environment, _by_pip)
-        homes["fresh_uv"] = Fresh(folder / f"{name}-uv", git, wire, environment, _by_uv)
+    for who, install in FRESH.items() if scenario.compare else ():
+        variables = _environment(folder / who, wire)
+        homes[who] = Fresh(folder / f"{name}-{who}", git, wire, variables, install)
     with contextlib.ExitStack() as stack:
         for who in [who for who in homes if only and who not in only]:
             del homes[who]
         for home in homes.values():
             stack.enter_context(home.running())
-        for _ in range(repeats):
+        for repeat in range(repeats):
             repository.want(scenario.new_packages)
             repository.commit()
+            if repeat == scenario.slow:
+                homes.pop(SLOW, None)
             for who, home in homes.items():
                 cost = home.stage()
                 figures.add(who, scenario.name, "seconds", "s", cost.seconds)
@@ -355,6 +364,7 @@ def _measure(
 
 
 def _environment(folder: Path, wire: Wire) -> dict[str, str]:
+    """With caches in `folder`."""
     foreign = ("SUREFOOT_", "UPDATE_", "AUTO_UPDATE_", "PIP_", "UV_", "VIRTUAL_ENV", "LISTEN_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return kept | {

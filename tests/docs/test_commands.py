@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -62,6 +63,21 @@ def test_every_link_leads_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (document.parent / target).exists(), target
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    [text] = blocks(ROOT / "docs" / "guide" / "running.md", "ini")
+    here = {"/usr/local/bin/surefoot": "/bin/true", "/srv/notes": str(tmp_path)}
+    for there, found in here.items():
+        assert there in text
+        text = text.replace(there, found)
+    unit = tmp_path / "notes.service"
+    unit.write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_both_readmes_show_the_same_commands() -> None:

@@ -185,7 +185,7 @@ def test_a_migration_of_django_is_rehearsed_where_there_is_one(django: Django) -
     assert update.settled == []
     assert update.heeded == ["main", "search"]
     assert [told.split(":")[0] for told in django.told] == [
-        "rehearsing", "migration_rehearsed", "rehearsing", "migration_rehearsed"
+        "rehearsing", "rehearsing", "migration_rehearsed", "migration_rehearsed"
     ]  # fmt: skip
 
 

@@ -135,8 +135,9 @@ class World:
         config = config or self.config
         databases = Databases(self.home, config, Store(self.home), lambda *_: None)
         made = {}
-        if self.real.exists():
-            made["main"] = databases.get("main").back_up(self.home.backups, update="", release="")
+        for each in databases:
+            if each.exists():
+                made[each.name] = each.back_up(self.home.backups, update="", release="")
         before = content(self.real)
         try:
             return Rehearsal(
@@ -430,3 +431,48 @@ def test_what_a_killed_engine_has_left_is_ended_and_removed(world: World) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
     assert not folder.parent.exists()
     rehearsal.clean(world.home)
+
+
+SEARCH = '[database.search]\nurl = "sqlite:///data/search.db"\nmigrate = "none"\n'
+
+
+def with_search(world: World, *, variable: str = "") -> Config:
+    """A second database, which nobody migrates; the migration of the first one may reach it."""
+    path = world.home.data / "search.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE words (text TEXT)")
+        connection.execute("INSERT INTO words VALUES ('a')")
+    text = TOML.format(arguments="", listen=HELD).replace("[database]", "[database.main]")
+    return parse(f"{text}rehearse_migrations = true\n{SEARCH}{variable}", {})
+
+
+def test_what_a_migration_does_to_another_database_is_seen_too(world: World) -> None:
+    world.migration(
+        "op.get_bind().exec_driver_sql('ATTACH DATABASE ? AS search',"
+        " (os.environ['SEARCH_URL'][10:],));"
+        " op.execute('DELETE FROM search.words')"
+    )
+    env = world.code / "migrations" / "env.py"
+    env.write_text(
+        env.read_text().replace(
+            "connect()", "execution_options(isolation_level='AUTOCOMMIT').connect()"
+        )
+    )  # ATTACH is none of a transaction's
+    config = with_search(world, variable='variable = "SEARCH_URL"\n')
+    before = content(world.home.data / "search.db")
+    with pytest.raises(HeldError, match=r"words loses 1 of 1 rows \(database search\)") as held:
+        world.rehearse(config)
+    assert "database search\n" in held.value.output
+    assert content(world.home.data / "search.db") == before
+
+
+def test_a_migration_that_attaches_what_it_cannot_be_told_of_is_not_run(world: World) -> None:
+    world.migration(
+        "op.execute(\"ATTACH DATABASE 'data/search.db' AS search\");"
+        " op.execute('DELETE FROM search.words')"
+    )
+    config = with_search(world)
+    before = content(world.home.data / "search.db")
+    assert world.rehearse(config).rehearsed is False
+    assert "no variable tells it where search is" in world.said("rehearsal_skipped")
+    assert content(world.home.data / "search.db") == before

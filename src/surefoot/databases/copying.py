@@ -80,6 +80,13 @@ def adopt(snapshot: Copied | Absent) -> None:
     durable.sync_folder(database.parent)
 
 
+def was_written(snapshot: Copied | Absent) -> bool:
+    """Whether it is not what it was at `take`."""
+    if isinstance(snapshot, Absent):
+        return snapshot.database_path.exists()
+    return not _is_untouched(snapshot)
+
+
 def restore(
     snapshot: Copied | Absent, keep_replaced: Path | None, *, update: str, release: str
 ) -> Path | None:

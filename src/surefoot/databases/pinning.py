@@ -121,6 +121,11 @@ def prepare(snapshot: Pinned) -> None:
     _build(snapshot)
 
 
+def was_written(snapshot: Pinned) -> bool:
+    """Whether a log has come to be."""
+    return files.has_log(snapshot.database_path if snapshot.in_place else snapshot.work_path)
+
+
 def adopt(snapshot: Pinned) -> None:
     """The migration's log becomes the database's, durably and at once."""
     end_marked(snapshot.folder)

@@ -60,6 +60,7 @@ __all__ = [
     "release",
     "restore",
     "take",
+    "was_written",
 ]
 
 
@@ -153,6 +154,16 @@ def adopt(snapshot: Snapshot) -> None:
         pinning.adopt(snapshot)
     else:
         copying.adopt(snapshot)
+
+
+def was_written(snapshot: Snapshot) -> bool:
+    """Whether somebody has written to it since `prepare`; asked before `adopt`. Of a clone this is
+    not known: only its own migration is told of it."""
+    if isinstance(snapshot, Cloned):
+        return False
+    if isinstance(snapshot, Pinned):
+        return pinning.was_written(snapshot)
+    return copying.was_written(snapshot)
 
 
 def has_changed(snapshot: Snapshot) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 from surefoot import durable
 from surefoot.databases import backups, database, migrations, snapshot
 from surefoot.databases.snapshot import Snapshot
-from surefoot.errors import DatabaseError
+from surefoot.errors import DatabaseError, MigrationError
 from surefoot.releases import processes
 from surefoot.update import lock
 
@@ -84,8 +84,9 @@ class Databases:
         for taken in snapshot.only_taken(folder):
             snapshot.restore(taken, self.home.backups)
 
-    def migrate(self, update: Update) -> None:
-        """From the snapshots' state, whatever an earlier try has left."""
+    def migrate(self, update: Update) -> Update:
+        """From the snapshots' state, whatever an earlier try has left; returns the update with the
+        databases that were written to: by ATTACH or an alias also those that are not pending."""
         for taken in snapshots(update):
             snapshot.prepare(taken)
         for taken in snapshots(update):
@@ -100,8 +101,15 @@ class Databases:
                 )
             else:
                 self._run_migration(update, taken)
+        written = [taken.name for taken in snapshots(update) if snapshot.was_written(taken)]
         for taken in snapshots(update):
             snapshot.adopt(taken)
+        for name in update.pending:
+            self._check_migrated(update, name)
+        update = msgspec.structs.replace(update, written=written)
+        if not set(written) <= set(update.pending):
+            self.describe(update)
+        return update
 
     def has_migrated_data(self, update: Update) -> bool:
         """Whether there was anything that could be harmed."""
@@ -120,10 +128,7 @@ class Databases:
                 found.settle()
             self.undo(self.folder(update))
         for taken in snapshots(update):
-            # Where no migration ran, what was written since belongs to users and stays.
-            if taken.name != rescued and (
-                taken.name in update.pending or snapshot.has_changed(taken)
-            ):
+            if taken.name != rescued and _is_to_be_put_back(update, taken):
                 kept = snapshot.restore(
                     taken, self.home.backups, update=update.id, release=update.to or ""
                 )
@@ -243,6 +248,19 @@ class Databases:
             pass_fds=tuple(fd for each in snapshots(update) for fd in snapshot.pass_fds(each)),
         )
 
+    def _check_migrated(self, update: Update, name: str) -> None:
+        """Raises MigrationError where Alembic has gone to another database, or has only printed
+        what it would do."""
+        found = None if self._replacement(update, name) else self._migration(update, name)
+        if found is None or found.steps or not migrations.pending(found, self.get(name)):
+            return
+        raise MigrationError(
+            f"The migration `{found.command}` ended well, but {self.get(name).place} was not "
+            "migrated.",
+            next_step="It must go where `url` and `variable` in [database] say: look at what "
+            "env.py goes by.",
+        )
+
     def _put_rescue(self, update: Update) -> str | None:
         """Puts the backup back that a person has chosen; returns the database's name."""
         if update.rescue is None:
@@ -269,6 +287,13 @@ class Databases:
 def snapshots(update: Update) -> list[Snapshot]:
     """The records that the update's lock holds."""
     return [msgspec.convert(record, Snapshot) for record in update.snapshots]
+
+
+def _is_to_be_put_back(update: Update, taken: Snapshot) -> bool:
+    """Whether what was written since may be a migration's. Else it belongs to users, and stays."""
+    migrated = {*update.pending, *(update.written or ())}
+    is_half_way = bool(update.pending) and update.written is None
+    return is_half_way or taken.name in migrated or snapshot.has_changed(taken)
 
 
 def ways(update: Update) -> dict[str, str]:

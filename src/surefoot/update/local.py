@@ -160,7 +160,7 @@ class LocalHost:
 
     def migrate(self, update: Update) -> Update:
         self._stop()
-        self.databases.migrate(update)
+        update = self.databases.migrate(update)
         done = f"Migrated {', '.join(update.pending)}." if update.pending else "Nothing to migrate."
         self.tell(update, "migrated", done)
         return update
@@ -353,6 +353,7 @@ class LocalHost:
                 update,
                 state=State.PROBATION if forward else State.ROLLING_BACK,
                 attempts={},
+                written=update.pending if forward and update.written is None else update.written,
                 reason="" if forward else why,
             )
         return None

@@ -85,6 +85,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     """Whether the whole app was found healthy on a copy of the databases."""
     pending: list[str] = msgspec.field(default_factory=list)
     """The databases that the release migrates; known before any of its code has run."""
+    written: list[str] | None = None
+    """The databases that the migrations have written to; None before they have all ended well."""
     snapshots: list[dict[str, Any]] = msgspec.field(default_factory=list)
     healthy: bool = True
     """Whether the release that serves at the end was found healthy."""

@@ -135,7 +135,7 @@ class Rehearsal:
         self._copy()
         self.tell("rehearsing", f"Rehearsing the downgrade of database {name} on a copy.")
         self._check_heeds(name, migration)
-        before = self._schema(name)
+        before = self._schemas()
         took_s = self._migrate_copy(name, migration)
         self._check_real(name, before)
         self._heeded.append(name)
@@ -213,22 +213,23 @@ class Rehearsal:
             names = " and ".join(blind)
             raise _SkippedError(f"no variable tells it where {names} is ([database] variable)")
         self._check_told(list(pending), self._code())
+        self._check_attached()
         self._copy()
-        found: dict[str, list[Change]] = {}
-        duration_s = 0.0
+        took_s: dict[str, float] = {}
         for name, migration in pending.items():
             self.tell("rehearsing", f"Rehearsing the migration of database {name} on a copy.")
             self._check_heeds(name, migration)
-            before = self._schema(name)
-            took_s = self._migrate_copy(name, migration)
+            before = self._schemas()
+            took_s[name] = self._migrate_copy(name, migration)
             self._check_real(name, before)
-            if self._copies[name].schema() != before:
+            if self._copies[name].schema() != before[name]:
                 self._heeded.append(name)
-            duration_s += took_s
-            found[name] = self._copies[name].changes()
-            self._tell_migrated(name, took_s, found[name])
+        found = {name: copy.changes() for name, copy in self._copies.items()}
+        for name, changes in found.items():
+            if name in pending or changes:
+                self._tell_migrated(name, took_s.get(name), changes)
         self._hold_for_losses(found)
-        self._hold_for_length(duration_s)
+        self._hold_for_length(sum(took_s.values()))
 
     def _migrate_copy(self, name: str, migration: Migration) -> float:
         """Returns how many seconds it took."""
@@ -289,27 +290,45 @@ class Rehearsal:
             raise _SkippedError(f"migrations/env.py does not go where {variable} says")
         shutil.rmtree(folder)
 
-    def _check_real(self, name: str, before: str) -> None:
-        if self._schema(name) != before:
+    def _check_attached(self) -> None:
+        """A migration that reaches another database, which it cannot be told of, would write to the
+        real one."""
+        untold = [name for name, each in self.config.database.items() if not each.variable]
+        if untold and mentions(self._code(), "attach database"):
+            raise _SkippedError(
+                f"it attaches databases, and no variable tells it where {untold[0]} is "
+                "([database] variable)"
+            )
+
+    def _check_real(self, name: str, before: dict[str, str]) -> None:
+        now = self._schemas()
+        for other in before:
+            if now[other] == before[other]:
+                continue
             raise StageError(
-                f"The schema of the real database {name} has changed while its migration was tried "
-                "on a copy: the migration must go where "
-                f"{self.config.database[name].variable} says.",
+                f"The schema of the real database {other} has changed while the migration of "
+                f"{name} was tried on a copy: the migration must go where "
+                f"{self.config.database[other].variable or 'a variable'} says.",
                 next_step="If the app does not work any more, restore the newest backup "
                 "(`surefoot backups`). To update without it: `rehearse_migrations = false` in "
                 "[update].",
             )
 
     def _tell_migrated(
-        self, name: str, took_s: float, changes: list[Change], *, what: str = "migration"
+        self, name: str, took_s: float | None, changes: list[Change], *, what: str = "migration"
     ) -> None:
+        """`took_s`: None where it was the migration of another database that has reached it."""
         lost = [comparison.in_words(change) for change in changes if change.is_loss]
+        how = (
+            f"The {what} of database {name} took {took_s:.1f} s on a copy"
+            if took_s is not None
+            else f"Database {name} is changed by the migration of another"
+        )
         self.tell(
             "migration_rehearsed",
-            f"The {what} of database {name} took {took_s:.1f} s on a copy; "
-            f"{'; '.join(lost) or 'nothing is lost'}.",
+            f"{how}; {'; '.join(lost) or 'nothing is lost'}.",
             database=name,
-            duration_s=round(took_s, 3),
+            duration_s=round(took_s or 0.0, 3),
             changes=[asdict(change) for change in changes],
         )
 
@@ -436,8 +455,8 @@ class Rehearsal:
     def _ref(self) -> str:
         return self.update.ref or self.update.to or ""
 
-    def _schema(self, name: str) -> str:
-        return self.databases.get(name).schema()
+    def _schemas(self) -> dict[str, str]:
+        return {database.name: database.schema() for database in self.databases}
 
     def _code(self) -> Path:
         return processes.working_folder(self.release, self.config)

@@ -109,6 +109,10 @@ def test_a_value_of_the_wrong_kind_is_explained_in_words(text: str, expected: st
         ),
         (GOOD + "[update]\nmax_window = 0", "line 7: `max_window` is a number of seconds above 0"),
         (GOOD + "[database]\nurl = 'sqlite:///'", "is not a database that Surefoot can put back"),
+        (
+            GOOD + "[database]\nurl = 'sqlite+x:a.db'",
+            "is not a database that Surefoot can put back",
+        ),
         (GOOD + "[database]\nurl = 'mysql://x'", "is not a database that Surefoot can put back"),
         (GOOD + "[database]\nurl = 'sqlite:///a'\ntimeout = 0", "line 8: `timeout` is a number"),
         (GOOD + "[database.'a b']\nurl = 'sqlite:///a'", "`a b` cannot name a database"),

@@ -112,12 +112,13 @@ def test_every_kind_of_app_gets_a_command_and_a_file_that_loads(
 
 
 def test_a_database_beside_the_code_is_kept_across_releases(folder: Path) -> None:
-    write(folder, {"app.py": "engine = create_engine('sqlite:///instance/app.db')\n"})
+    url = "sqlite+aiosqlite:///instance/app.db"
+    write(folder, {"app.py": f"engine = create_async_engine('{url}')\n"})
 
     init(folder, "--git", "x")
     loaded = config.load(folder, {})
 
-    assert loaded.database["main"].url == "sqlite:///instance/app.db"
+    assert loaded.database["main"].url == url
     assert "instance" in loaded.keep.paths
 
 

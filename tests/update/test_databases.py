@@ -124,6 +124,25 @@ def test_rows_of_a_database_that_no_migration_has_reached_stay(world: World) -> 
     world.databases.give_up(update)
 
 
+@pytest.mark.parametrize("world", ["copied", "pinned"], indirect=True)
+def test_a_migration_is_told_of_it_with_the_driver_of_the_app(world: World) -> None:
+    text = TOML.replace('"sqlite:///data/main.db"', '"sqlite+aiosqlite:///data/main.db"')
+    world.config = parse(text, {})
+    world.databases = Databases(world.home, world.config, Store(world.home), lambda *_: None)
+    update = world.taken()
+    (world.code / "migrate.py").write_text(
+        "import os; open('told', 'w').write(os.environ['MAIN_URL'])"
+    )
+    update = world.databases.migrate(update)
+    told = (world.code / "told").read_text()
+    assert told.startswith("sqlite+aiosqlite:////")
+    assert told.endswith("/main.db")
+    assert world.databases.get("main").copy(None, world.home.root).url == (
+        f"sqlite+aiosqlite:///{world.home.root}/database-main/main.db"
+    )
+    world.databases.give_up(update)
+
+
 ENV = """\
 from alembic import context
 from sqlalchemy import create_engine

@@ -20,7 +20,7 @@ _SKIPPED = {"tests", "test", "docs", "examples", "node_modules", "venv", "env", 
 _MAX_FILES = 2000
 _MAX_BYTES = 500_000
 _MAX_DEPTH = 4
-_SQLITE = re.compile(r"sqlite(?:\+\w+)?:///([^\s\"'?}]+)")
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^\s\"'?}]+)")
 _DJANGO_SQLITE = re.compile(r"[\"'](\S+\.sqlite3?)[\"']")
 _HEALTH = re.compile(r"[\"'](/(?:api/)?(?:health|healthz|ping|status/health|readyz?)/?)[\"']")
 _VARIABLE = re.compile(r"[\"']?\b([A-Z][A-Z0-9_]*(?:DATABASE|DB)_?(?:URL|URI)|DATABASE_URL)\b")
@@ -41,6 +41,8 @@ class App:
     alembic: str = ""
     database: str = ""
     """The path of a SQLite file, as the app names it."""
+    scheme: str = "sqlite:///"
+    """What it writes before it: there may be a driver in it."""
     variable: str = ""
     health: str = ""
     kept: list[str] = field(default_factory=list)
@@ -174,7 +176,7 @@ def _database(found: App, sources: dict[str, str], folder: Path) -> None:
     ]
     everything = "\n".join(texts)
     if url := _SQLITE.search(everything):
-        found.database = url[1].removeprefix("./")
+        found.scheme, found.database = url[1], url[2].removeprefix("./")
     elif found.framework == "django" and (file := _DJANGO_SQLITE.search(everything)):
         found.database = file[1]
     if variable := _VARIABLE.search(everything):

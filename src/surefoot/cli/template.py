@@ -120,7 +120,7 @@ def _database(found: App) -> str:
         return _NO_DATABASE
     variable = f"variable = {_quoted(found.variable)}" if found.variable else ""
     return _DATABASE.format(
-        url=_quoted(f"sqlite:///{found.database}"),
+        url=_quoted(f"{found.scheme}{found.database}"),
         variable=f"{variable}  # the app is told the URL by it"
         if variable
         else '# variable = "DATABASE_URL"  # the environment variable by which the app is told',

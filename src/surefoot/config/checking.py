@@ -160,7 +160,7 @@ def _database(key: str, database: Database) -> Iterator[Problem]:
                 "no database is named in this URL of PostgreSQL.",  # and no word of its password
                 "Write postgresql://user:password@host:5432/name.",
             )
-    elif not database.url.removeprefix("sqlite:///") or not database.url.startswith("sqlite:///"):
+    elif not database.scheme:
         yield (
             f"database.{key}.url",
             f"`{_without_password(database.url)}` is not a database that Surefoot can put back.",

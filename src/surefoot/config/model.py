@@ -80,7 +80,7 @@ class Database(_Section, frozen=True, kw_only=True):
 
     url: str
     """As the app itself would be told: `sqlite:///data/app.db`, relative to the home, or
-    `postgresql://user@host/name`, with a driver or without."""
+    `postgresql://user@host/name`; each with a driver (`sqlite+aiosqlite:///`) or without."""
     migrate: str = "auto"
     """`auto` (Alembic where the release has an alembic.ini), `none`, or a command."""
     variable: str | None = None
@@ -93,11 +93,17 @@ class Database(_Section, frozen=True, kw_only=True):
 
     def url_in(self, home: Path) -> str:
         """What the app is told: the same from wherever it is run."""
-        return self.url if self.is_postgresql else f"sqlite:///{self.path(home)}"
+        return self.url if self.is_postgresql else f"{self.scheme}{self.path(home)}"
+
+    @property
+    def scheme(self) -> str:
+        """Of a SQLite URL, what stands before the path; empty where it is none."""
+        found = re.match(r"sqlite(\+\w+)?:///(?=.)", self.url)
+        return found[0] if found else ""
 
     def path(self, home: Path) -> Path:
         """The file of a SQLite database."""
-        return home / self.url.removeprefix("sqlite:///")
+        return home / self.url.removeprefix(self.scheme)
 
 
 class Health(_Section, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from surefoot.databases import backups, comparison, files, journal_mode, snapshot, sqlite
+from surefoot.databases.snapshot import SCHEME
 from surefoot.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def of(name: str, settings: Settings, home: Path) -> Database:
     """The database that the settings describe. Raises DatabaseError where what it takes to talk to
     it is not installed."""
     if not settings.is_postgresql:
-        return SqliteDatabase(name, settings.path(home))
+        return SqliteDatabase(name, settings.path(home), settings.scheme)
     try:
         from surefoot.databases.postgresql.database import PostgresqlDatabase
     except ImportError as error:
@@ -131,10 +132,12 @@ class SqliteDatabase:
 
     name: str
     path: Path
+    scheme: str = SCHEME
+    """What stands before the path in its URL, with the app's driver."""
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.path}"
+        return f"{self.scheme}{self.path}"
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -204,14 +207,15 @@ class SqliteDatabase:
         made = own / self.path.name
         if kept is not None:
             files.duplicate(kept.file, made)
-        return SqliteCopy(self.name, made, kept.file if kept is not None else None)
+        return SqliteCopy(self.name, made, self.scheme, kept.file if kept is not None else None)
 
     def outline(self, folder: Path) -> SqliteDatabase | None:
         made = folder / f"outline-{self.name}.db"
-        return SqliteDatabase(self.name, made) if sqlite.copy_notes(self.path, made) else None
+        is_made = sqlite.copy_notes(self.path, made)
+        return SqliteDatabase(self.name, made, self.scheme) if is_made else None
 
     def nothing(self, folder: Path) -> SqliteDatabase:
-        return SqliteDatabase(self.name, folder / f"nothing-{self.name}.db")
+        return SqliteDatabase(self.name, folder / f"nothing-{self.name}.db", self.scheme)
 
     def sweep(self, *, replaced: bool) -> None:
         pass  # its copies and snapshots lie in folders of their own

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = [
+    "SCHEME",
     "Absent",
     "Cloned",
     "Copied",
@@ -62,6 +63,10 @@ __all__ = [
     "take",
     "was_written",
 ]
+
+
+SCHEME = "sqlite:///"
+"""Before the path in a URL without a driver."""
 
 
 def take(
@@ -111,20 +116,22 @@ def only_taken(folder: Path) -> list[Snapshot]:
     return [snapshot for snapshot in found if not snapshot.begun_path.exists()]
 
 
-def migration_url(snapshot: Snapshot) -> str:
-    """Where the migration must work, as a SQLAlchemy URL."""
+def migration_url(snapshot: Snapshot, scheme: str = SCHEME) -> str:
+    """Where the migration must work, as a SQLAlchemy URL; a file's begins with `scheme`."""
     if isinstance(snapshot, Cloned):
         return str(_cloning().migration_url(snapshot))
     path = snapshot.database_path
     if isinstance(snapshot, Pinned) and not snapshot.in_place:
         path = snapshot.work_path
-    return f"sqlite:///{path}"
+    return f"{scheme}{path}"
 
 
-def migration_environment(snapshot: Snapshot, variable: str | None) -> dict[str, str]:
+def migration_environment(
+    snapshot: Snapshot, variable: str | None, scheme: str = SCHEME
+) -> dict[str, str]:
     """What the migration's environment needs on top: the URL, and the mark by which a migration
     that was left behind is found and ended."""
-    told = {variable: migration_url(snapshot)} if variable else {}
+    told = {variable: migration_url(snapshot, scheme)} if variable else {}
     return {**told, MARK: snapshot.folder}
 
 

@@ -239,7 +239,8 @@ class Databases:
         variables = processes.command_environment(folder, self.home, self.config)
         # A migration may reach more than one of them, with ATTACH or an alias.
         for other in snapshots(update):
-            variables |= snapshot.migration_environment(other, self._settings(other.name).variable)
+            told = self._settings(other.name)
+            variables |= snapshot.migration_environment(other, told.variable, told.scheme)
         migrations.run(
             found,
             environment=variables,

@@ -12,13 +12,16 @@ import msgspec
 import pytest
 
 from surefoot.config import parse
+from surefoot.control import Processes
 from surefoot.databases import backups
-from surefoot.errors import HeldError
+from surefoot.errors import ExitCode, HeldError
 from surefoot.home import Home
 from surefoot.releases.store import Release, Store
-from surefoot.update import remembered
+from surefoot.update import remembered, requests
 from surefoot.update.databases import Databases
+from surefoot.update.engine import Engine
 from surefoot.update.going_back import GoingBack
+from surefoot.update.history import History
 from surefoot.update.lock import Update
 
 if TYPE_CHECKING:
@@ -71,7 +74,7 @@ class World:
         self.config = parse(TOML.format(variable=VARIABLE), {})
         self.real = self.home.data / "notes.db"
         self.store = Store(self.home)
-        self._release(OLD, ["one"])
+        self.release(OLD, ["one"])
         with closing(sqlite3.connect(self.real, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
@@ -96,7 +99,7 @@ class World:
     def database(self) -> Any:
         return Databases(self.home, self.config, self.store, lambda *_: None).get("main")
 
-    def _release(self, identity: str, heads: list[str]) -> None:
+    def release(self, identity: str, heads: list[str]) -> None:
         folder = self.home.releases / identity
         (folder / "app").mkdir(parents=True)
         (folder / "app" / "data").symlink_to(self.home.data)
@@ -109,7 +112,7 @@ class World:
 
     def downgrade(self, down: str) -> None:
         """The new release, whose migration has this way back."""
-        self._release(NEW, ["two"])
+        self.release(NEW, ["two"])
         code = self.home.releases / NEW / "app"
         (code / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
         (code / "migrations" / "versions").mkdir(parents=True)
@@ -257,3 +260,48 @@ def test_of_code_that_is_told_of_the_copy_and_goes_elsewhere_nothing_is_kept(wor
     env.write_text(env.read_text() + "# NOTES_URL\n")
     with pytest.raises(HeldError, match="does not go where NOTES_URL says"):
         world.decide()
+
+
+def test_where_the_app_itself_has_changed_its_schema_a_person_is_asked(world: World) -> None:
+    world.release(NEW, ["two"])  # without anything that migrates
+    with pytest.raises(HeldError, match="The app itself has changed its schema") as raised:
+        world.decide()
+    assert "notes loses 1 of 3 rows and the column words" in raised.value.next_step
+    assert world.decide(restore_database=True).restores == {"main": world.before.name}
+
+
+def test_what_the_app_has_added_after_its_commit_speaks_against_nothing(world: World) -> None:
+    world.release(NEW, ["two"])
+    world.database.back_up(world.home.backups, update="u3", release=OLD)
+    assert world.decide() == world.update
+
+
+def test_a_database_that_nobody_migrates_fits_every_release(world: World) -> None:
+    world.release(NEW, ["two"])
+    world.config = parse(TOML.format(variable='migrate = "none"'), {})
+    assert world.decide() == world.update
+
+
+def test_a_backup_of_one_database_brings_no_release_back_that_another_one_does_not_fit(
+    world: World,
+) -> None:
+    world.release(NEW, ["two"])
+    world.store.switch(NEW)
+    other = world.home.data / "search.db"
+    with closing(sqlite3.connect(other, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE words (text)")
+    text = TOML.format(variable=VARIABLE).replace("[database]", "[database.main]")
+    config = parse(text + '[database.search]\nurl = "sqlite:///data/search.db"\n', {})
+    both = Databases(world.home, config, world.store, lambda *_: None)
+    kept = both.get("search").back_up(world.home.backups, update="u1", release=OLD)
+    world.home.run.mkdir()
+    requests.put(world.home, requests.Request(kind="restore", backup=kept.name, ref=OLD))
+    assert Engine(world.home, config, Processes()).update() is ExitCode.REFUSED
+    (event,) = History(world.home).read()
+    assert f"main has been migrated since release {OLD}" in event.text
+
+
+def test_a_release_of_which_nothing_is_known_is_not_taken_to_be_unfit(world: World) -> None:
+    assert world.databases.moved_on("c" * 12, world.ledger, but="search") == []
+    assert world.databases.moved_on(NEW, world.ledger, but="search") == []
+    assert world.databases.moved_on(OLD, world.ledger, but="search") == ["main"]

@@ -199,6 +199,35 @@ class Databases:
             for name in self.config.database
         )
 
+    def newest_backup(self, name: str, release: str) -> backups.Kept | None:
+        """The newest sound one of the database that was made while the release was in use."""
+        wanted = (name, release, "before_update")
+        for kept in backups.all(self.home.backups):
+            facts = kept.facts
+            if facts and kept.is_good and (facts.database, facts.release, facts.kind) == wanted:
+                return kept
+        return None
+
+    def known_schemas(self, name: str, release: str, ledger: Ledger) -> set[str]:
+        """Those that the database is known to have had while the release was in use: at its commit,
+        and after what the app itself may have added later."""
+        kept = self.newest_backup(name, release)
+        later = kept.facts.schema_digest if kept and kept.facts else None
+        found = (ledger.schema_at_commit(release, name), later)
+        return {digest for digest in found if digest}
+
+    def moved_on(self, release: str, ledger: Ledger, *, but: str) -> list[str]:
+        """The databases other than `but` that are known to have a schema which they did not have
+        under this release."""
+        return [
+            name
+            for name, settings in self.config.database.items()
+            if name != but
+            and settings.migrate != "none"
+            and (known := self.known_schemas(name, release, ledger))
+            and self.get(name).schema() not in known
+        ]
+
     # -- parts
 
     def _settings(self, name: str) -> Settings:

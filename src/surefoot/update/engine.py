@@ -334,6 +334,7 @@ class Engine:
                     f"Release {release}, which the backup belongs to, is not on disk.",
                     next_step=f"Bring it back first: `surefoot update --to {release}`.",
                 )
+            self._check_others_fit(release, kept.facts.database)
             target = release
         elif database.exists() and database.schema() != kept.facts.schema_digest:
             raise RefusedError(
@@ -342,6 +343,16 @@ class Engine:
                 next_step="Bring that release back with it: add `--with-release`.",
             )
         return msgspec.structs.replace(update, to=target)
+
+    def _check_others_fit(self, release: str, database: str) -> None:
+        """A backup is of one database; what else the release works with must fit it as it is."""
+        moved_on = self.host.databases.moved_on(release, self.host.ledger(), but=database)
+        if moved_on:
+            raise RefusedError(
+                f"The backup is of database {database} alone, and {' and '.join(moved_on)} has "
+                f"been migrated since release {release}. Nothing was changed.",
+                next_step=f"`surefoot rollback {release}` takes all of them back.",
+            )
 
     def _without_lock(self, error: DamagedError) -> Update | None:
         """Works out what was in flight. The lock goes last: a crash finds it damaged again."""

@@ -2,7 +2,7 @@
 
 Of each database the first of these that serves:
 
-1. It is as that release left it, or at its revisions: the code goes back alone.
+1. It has a schema that it had under that release, or its revisions: the code goes back alone.
 2. The app's own downgrade, by the code of the release that is left, is tried on a copy and loses no
    row: code and schema go back, the data stays.
 3. A backup that belongs to the release takes its place. What was written since is then no longer
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot.databases import backups, comparison, migrations
+from surefoot.databases import comparison, migrations
 from surefoot.errors import DatabaseError, HeldError
 from surefoot.update.rehearsal import Rehearsal
 
@@ -78,13 +78,20 @@ class GoingBack:
     def _fits(self, database: Database) -> bool:
         """Whether the release can work on the database as it is."""
         name = database.name
-        if self._at(self.release.id, name) is None and self._at(self.update.from_, name) is None:
-            return True  # nothing that is known migrates it
-        known = self.ledger.schema_at_commit(self.release.id, name)
-        if known is not None and known == database.schema():
+        if self.config.database[name].migrate == "none":
             return True
+        known = self.databases.known_schemas(name, self.release.id, self.ledger)
+        if database.schema() in known:
+            return True
+        if not known and not self._is_migrated(name):
+            return True  # nothing is known that speaks against it
         heads = self.release.migrations.get(name)
         return heads is not None and sorted(heads) == database.revisions()
+
+    def _is_migrated(self, name: str) -> bool:
+        """Whether a tool that is known migrates it; else the app may do so by itself."""
+        releases = (self.release.id, self.update.from_)
+        return any(self._at(release, name) is not None for release in releases)
 
     def _at(self, release: str | None, name: str) -> migrations.Migration | None:
         if release is None or not self.databases.store.code(release).is_dir():
@@ -92,14 +99,20 @@ class GoingBack:
         return migrations.detect(self.databases.code(release), self.config.database[name], name)
 
     def _downgrade(self, database: Database) -> migrations.Migration:
-        heads = self.release.migrations.get(database.name)
+        name = database.name
+        if not self._is_migrated(name):
+            raise DatabaseError(
+                "The app itself has changed its schema, and no way back is known. (If every "
+                'release works on any schema: `migrate = "none"` in [database].)'
+            )
+        heads = self.release.migrations.get(name)
         if heads is None:
             raise DatabaseError("The release does not say at which revision it works.")
-        if self._at(self.update.from_, database.name) is None:
+        if self._at(self.update.from_, name) is None:
             raise DatabaseError("The release in use cannot take its schema back.")
         return migrations.downgrade(
             self.databases.code(self.update.from_ or ""),
-            self.config.database[database.name],
+            self.config.database[name],
             database.revisions(),
             heads,
         )
@@ -127,16 +140,8 @@ class GoingBack:
         return msgspec.structs.replace(update, downgrades=downgrades, restores=restores)
 
     def _backups(self, names: Iterable[str]) -> dict[str, Kept]:
-        return {name: kept for name in names if (kept := self._backup(name)) is not None}
-
-    def _backup(self, name: str) -> Kept | None:
-        """The newest sound backup of the database that was made while the release was in use."""
-        wanted = (name, self.release.id, "before_update")
-        for kept in backups.all(self.home.backups):
-            facts = kept.facts
-            if facts and kept.is_good and (facts.database, facts.release, facts.kind) == wanted:
-                return kept
-        return None
+        found = {name: self.databases.newest_backup(name, self.release.id) for name in names}
+        return {name: kept for name, kept in found.items() if kept is not None}
 
     def _hold(self, why: str, found: dict[str, Kept], made: dict[str, Kept]) -> None:
         tables, lost = [], []

@@ -161,8 +161,7 @@ def test_the_way_back_takes_back_what_is_newer_and_nothing_else(
             name, before, f"{body}\n\ndef downgrade() -> None:\n    op.drop_table('t_{name}')"
         )
     project.run()
-    settings = Database(url="sqlite:///app.db")
-    back = migrations.downgrade(project.code, settings, project.real.revisions(), to)
+    back = migrations.downgrade(project.migration, project.real, to, [])
     assert migrations.pending(back, project.real)
     migrations.run(
         back, environment=environment_of(DATABASE_URL=f"sqlite:///{project.database}"),
@@ -173,15 +172,17 @@ def test_the_way_back_takes_back_what_is_newer_and_nothing_else(
 
 
 def test_there_is_no_way_back_to_what_is_not_known(project: Project) -> None:
-    settings = Database(url="sqlite:///app.db")
+    project.run()
     with pytest.raises(DatabaseError, match="does not know the revision c3"):
-        migrations.downgrade(project.code, settings, ["b2"], ["c3"])
+        migrations.downgrade(project.migration, project.real, ["c3"], [])
+    with closing(sqlite3.connect(project.database, isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'a1'")
     with pytest.raises(DatabaseError, match="has never been at the revision b2"):
-        migrations.downgrade(project.code, settings, ["a1"], ["b2"])
+        migrations.downgrade(project.migration, project.real, ["b2"], [])
+    with pytest.raises(DatabaseError, match="does not say at which revision"):
+        migrations.downgrade(project.migration, project.real, None, [])
     with pytest.raises(DatabaseError, match="no downgrade but Alembic's"):
-        migrations.downgrade(
-            project.code, Database(url="sqlite:///a.db", migrate="make migrate"), ["b2"], ["a1"]
-        )
+        migrations.downgrade(command("make migrate", project.code), project.real, ["a1"], [])
 
 
 def test_several_places_of_scripts_are_read(project: Project) -> None:
@@ -235,22 +236,6 @@ def test_a_database_from_the_future_is_refused(project: Project) -> None:
     (project.versions / "b2_script.py").unlink()
     with pytest.raises(DatabaseError, match="database is at b2, which release v1 does not know"):
         migrations.check_reachable(project.migration, project.real, "v1")
-
-
-@pytest.mark.parametrize(
-    ("line", "url"),
-    [
-        ("sqlalchemy.url = sqlite:///data/app.db", "sqlite:///data/app.db"),
-        ("sqlalchemy.url = sqlite:///%(here)s/a%%20b.db", "sqlite:///{code}/a%20b.db"),
-        ("sqlalchemy.url = driver://user:pass@localhost/dbname", None),
-        ("", None),
-    ],
-)
-def test_the_url_is_found_in_alembic_ini(tmp_path: Path, line: str, url: str | None) -> None:
-    assert migrations.url_in_alembic_ini(tmp_path) is None
-    (tmp_path / "alembic.ini").write_text(f"[alembic]\n{line}\n")
-    expected = url and url.format(code=tmp_path)
-    assert migrations.url_in_alembic_ini(tmp_path) == expected
 
 
 def test_a_failed_migration_says_the_decisive_line_and_leaves_every_row(

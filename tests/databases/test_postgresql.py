@@ -410,6 +410,54 @@ def test_a_place_with_nothing_is_seen_to_be_gone_to(
     assert not place.was_reached('relation "alembic_version" does not exist')
 
 
+DJANGO = """
+import os, django
+from django.conf import settings
+from urllib.parse import urlsplit, unquote
+url = urlsplit(os.environ["DATABASE_URL"])
+settings.configure(
+    INSTALLED_APPS=["django.contrib.contenttypes"],
+    DATABASES={"default": {
+        "ENGINE": "django.db.backends.postgresql", "NAME": url.path[1:], "USER": url.username,
+        "PASSWORD": unquote(url.password or ""), "HOST": url.hostname, "PORT": url.port,
+    }},
+)
+django.setup()
+from django.core.management import execute_from_command_line
+execute_from_command_line()
+"""
+
+
+def test_django_is_asked_with_an_empty_database_that_has_its_notes(
+    postgresql: PostgresqlServer, shop: PostgresqlDatabase, tmp_path: Path
+) -> None:
+    (tmp_path / "manage.py").write_text(DJANGO)
+
+    def migrate(place: PostgresqlDatabase, *arguments: str) -> int:
+        command = [sys.executable, "manage.py", "migrate", *arguments]
+        environment = {"DATABASE_URL": place.url}
+        return subprocess.run(command, env=environment, cwd=tmp_path, check=False).returncode
+
+    assert shop.outline(tmp_path / "notes") is None
+    assert shop.applied() == []
+    assert migrate(shop) == 0
+    assert shop.applied() == ["contenttypes.0002_remove_content_type_name"]
+    made = kept(shop, tmp_path)
+    assert made.facts is not None
+    assert made.facts.applied == shop.applied()
+
+    outline = shop.outline(tmp_path / "notes")
+
+    assert outline is not None
+    assert migrate(outline, "--check") == 0
+    with postgresql.role(url.read(outline.url).name) as session:
+        session.execute("DELETE FROM django_migrations WHERE name LIKE '0002%'")
+    assert migrate(outline, "--check") == 1
+    assert migrate(shop, "--check") == 0
+    shop.sweep(replaced=False)
+    assert postgresql.databases() == {"shop"}
+
+
 def test_who_has_it_open_is_seen_by_its_port(
     postgresql: PostgresqlServer, shop: PostgresqlDatabase
 ) -> None:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from surefoot.config import Database, parse
 from surefoot.databases import migrations
 from surefoot.databases.database import SqliteDatabase
-from surefoot.errors import ConfigurationError
+from surefoot.errors import ConfigurationError, HeldError
 from surefoot.home import Home
-from surefoot.releases.store import Store
+from surefoot.releases.store import Release, Store
+from surefoot.update import remembered
 from surefoot.update.databases import Databases
+from surefoot.update.going_back import GoingBack
 from surefoot.update.lock import Update
 from surefoot.update.rehearsal import Rehearsal
 
@@ -129,9 +134,12 @@ class Django:
             lambda event, text, **_: self.told.append(f"{event}: {text}"),
         ).run()  # fmt: skip
 
-    def tables(self, name: str) -> set[str]:
+    def open(self, name: str) -> sqlite3.Connection:
         path = self.config.database[name].path(self.home.root)
-        with closing(sqlite3.connect(path)) as connection:
+        return sqlite3.connect(path, isolation_level=None)
+
+    def tables(self, name: str) -> set[str]:
+        with closing(self.open(name)) as connection:
             return {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
 
 
@@ -189,6 +197,88 @@ def test_a_migration_of_django_is_rehearsed_where_there_is_one(django: Django) -
     ]  # fmt: skip
 
 
+THIRD = """\
+from django.db import migrations, models
+def fill(apps, _):
+    apps.get_model("tags", "Tag").objects.create()
+class Migration(migrations.Migration):
+    initial = True
+    dependencies = [("notes", "0002_words")]
+    operations = [
+        migrations.CreateModel("Tag", [("id", models.BigAutoField(primary_key=True))]),
+        {more}
+    ]
+"""
+
+
+def going_back(django: Django, more: str) -> Update:
+    """From a release that has added a column, and an app that depends on it."""
+    old, new = "a" * 12, "b" * 12
+    django.migrate("main")
+    django.migrate("search")
+    for each in django.databases:
+        each.back_up(django.home.backups, update="", release=old)
+    shutil.copytree(django.release, django.home.releases / new, symlinks=True)
+    made = Release(id=old, ref="v1", commit=old, environment="e", created_at=datetime.now(UTC))
+    (django.release / "release.json").write_bytes(msgspec.json.encode(made))
+    code = django.home.releases / new / "app"
+    (code / "notes" / "migrations" / "0002_words.py").write_text(SECOND)
+    (code / "tags" / "migrations").mkdir(parents=True)
+    (code / "tags" / "__init__.py").touch()
+    (code / "tags" / "migrations" / "__init__.py").touch()
+    (code / "tags" / "migrations" / "0001_initial.py").write_text(THIRD.format(more=more))
+    settings = (code / "settings.py").read_text().replace('["notes"]', '["notes", "tags"]')
+    (code / "settings.py").write_text(settings)
+    django.code = code
+    django.migrate("main")
+    with closing(django.open("main")) as connection:
+        connection.execute("INSERT INTO notes_note (text, words) VALUES ('since', 1)")
+    update = Update(id="20260101T000000-abcdef", kind="rollback", from_=new, to=old, ref="v1")
+    kept = {
+        each.name: each.back_up(django.home.backups, update="u2", release=new)
+        for each in django.databases
+    }
+    decided = GoingBack(
+        django.home, django.config, update, made, django.databases,
+        remembered.ledger(django.home),
+        lambda event, text, **_: django.told.append(f"{event}: {text}"),
+    ).decide(kept)  # fmt: skip
+    with closing(django.open("main")) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(notes_note)")]
+    assert columns == ["id", "text", "words"], "the real database was touched"
+    return decided
+
+
+def test_what_django_has_applied_since_is_taken_back_and_the_data_stays(django: Django) -> None:
+    decided = going_back(django, "")
+    assert decided.downgrades == {"main": ["notes 0001_initial", "tags zero"]}
+    assert decided.heeded == ["main"]
+    taken = django.databases.take(decided)
+    assert taken.pending == ["main"]
+    django.databases.migrate(taken)
+    assert django.databases.get("main").applied() == ["notes.0001_initial"]
+    assert "tags_tag" not in django.tables("main")
+    with closing(django.open("main")) as connection:
+        assert connection.execute("SELECT id, text FROM notes_note").fetchall() == [(1, "since")]
+    django.databases.give_up(taken)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ("migrations.RunPython(fill)", "is not reversible"),
+        ("migrations.RunPython(fill, fill)", "the table tags_tag with 1 rows is gone"),
+    ],
+)
+def test_what_django_cannot_take_back_without_a_loss_waits_for_a_person(
+    django: Django, more: str, why: str
+) -> None:
+    with pytest.raises(HeldError) as raised:
+        going_back(django, more)
+    assert why in str(raised.value)
+    assert "--restore-database" in raised.value.next_step
+
+
 APP = """\
 import os
 from flask import Flask
@@ -229,7 +319,7 @@ def test_flask_migrate_is_run_through_flask_and_back(tmp_path: Path) -> None:
     assert migrations.pending(found, database)
     run(found, code, DATABASE_URL=database.url)
     assert migrations.pending(found, database) is False
-    back = migrations.downgrade(code, URL, database.revisions(), ["one"])
+    back = migrations.downgrade(found, database, ["one"], [])
     assert back.command == "flask db downgrade two@one"
     assert migrations.pending(back, database)
     run(back, code, DATABASE_URL=database.url)
@@ -245,7 +335,51 @@ def test_one_alembic_ini_for_several_databases_is_refused(tmp_path: Path) -> Non
         ConfigurationError, match="main and search would each be migrated"
     ) as raised:
         migrations.check_distinct(tmp_path, {"main": URL, "search": URL})
-    assert "alembic -n main upgrade head" in raised.value.next_step
+    assert "([main], with its `script_location`)" in raised.value.next_step
+
+
+SECTIONS = """\
+[main]
+script_location = main
+url_in = MAIN_URL
+[search]
+script_location = %(here)s/search
+url_in = SEARCH_URL
+"""
+ENV = """\
+import os
+from alembic import context
+from sqlalchemy import create_engine
+url = os.environ[context.config.get_main_option("url_in")]
+with create_engine(url).connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def test_a_section_of_alembic_ini_migrates_the_database_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "alembic.ini").write_text(SECTIONS)
+    urls = {}
+    for name, revisions in (("main", ["one"]), ("search", ["two", "three"])):
+        (tmp_path / name / "versions").mkdir(parents=True)
+        (tmp_path / name / "env.py").write_text(ENV)
+        for revision in revisions:
+            text = SCRIPT.format(revision=revision, before=None)
+            (tmp_path / name / "versions" / f"{revision}.py").write_text(text)
+        urls[f"{name.upper()}_URL"] = f"sqlite:///{tmp_path}/{name}.db"
+    migrations.check_distinct(tmp_path, {"main": URL, "search": URL})
+    found = migrations.detect(tmp_path, URL, "search")
+    assert found is not None
+    assert found.command == "alembic -n search upgrade heads"
+    main, search = (SqliteDatabase(name, tmp_path / f"{name}.db") for name in ("main", "search"))
+    assert migrations.pending(found, search)
+    run(found, tmp_path, **urls)
+    assert (search.revisions(), main.revisions()) == (["three", "two"], [])
+    assert migrations.pending(found, search) is False
+    back = migrations.downgrade(found, search, ["two"], [])
+    run(back, tmp_path, **urls)
+    assert search.revisions() == ["two"]
 
 
 def test_a_migration_that_would_only_be_printed_is_refused() -> None:

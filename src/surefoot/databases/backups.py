@@ -57,6 +57,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where there was no time for it: inside the cutover."""
     schema_digest: str = ""
     revisions: list[str] = msgspec.field(default_factory=list)
+    """Alembic's, that it is at."""
+    applied: list[str] = msgspec.field(default_factory=list)
+    """Of Django's migrations, the last of each app."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,16 @@ class Content:
 
     schema_digest: str
     revisions: list[str]
+    applied: list[str]
+
+    @classmethod
+    def of(cls, file: Path) -> Content:
+        """Of a copy of SQLite's that nobody else has open. Raises DatabaseError."""
+        return cls(
+            sqlite.schema_of(file, own=True),
+            sqlite.revisions_of(file, own=True),
+            sqlite.applied_in(file, own=True),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,7 @@ def make(
 
     def write(file: Path) -> Content:
         sqlite.back_up(source, file, progress=progress)
-        return Content(sqlite.schema_of(file, own=True), sqlite.revisions_of(file, own=True))
+        return Content.of(file)
 
     return make_by(write, folder, database=database, update=update, release=release, kind=kind)
 
@@ -131,6 +144,7 @@ def make_by(
         sha256=_sha256(file),
         schema_digest=content.schema_digest,
         revisions=content.revisions,
+        applied=content.applied,
     )
     _describe(file, facts)
     return Kept(file.stem, file, facts)
@@ -166,10 +180,12 @@ def keep_replaced(
         )
         with suppress(DatabaseError):  # it may be kept because it cannot be read
             if not files.has_log(file):
+                content = Content.of(file)
                 facts = msgspec.structs.replace(
                     facts,
-                    schema_digest=sqlite.schema_of(file, own=True),
-                    revisions=sqlite.revisions_of(file, own=True),
+                    schema_digest=content.schema_digest,
+                    revisions=content.revisions,
+                    applied=content.applied,
                 )
         _describe(file, facts)
     return file

@@ -61,6 +61,9 @@ class Database(Protocol):
     def revisions(self) -> list[str]:
         """The revisions of Alembic that it is at; empty where there are none."""
 
+    def applied(self) -> list[str]:
+        """Of Django's migrations the last of each app, as `app.name`; empty where none is."""
+
     def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
         """Backs it up while it is in use, durably and verified."""
 
@@ -90,8 +93,8 @@ class Database(Protocol):
         """One to try things on, made in `folder` from a backup; without one, of nothing."""
 
     def outline(self, folder: Path) -> Database | None:
-        """One, made in `folder`, that has only what Django notes about this one; None where that
-        cannot be had."""
+        """One, made in `folder` or on the server, that has only what Django notes about this one;
+        None where that cannot be had."""
 
     def nothing(self, folder: Path) -> Database:
         """A place in `folder` where there is none yet, for code that must not see the real one."""
@@ -167,6 +170,9 @@ class SqliteDatabase:
 
     def revisions(self) -> list[str]:
         return sqlite.revisions_of(self.path)
+
+    def applied(self) -> list[str]:
+        return sqlite.applied_in(self.path)
 
     def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
         return backups.make(folder, self.path, database=self.name, update=update, release=release)

@@ -1,8 +1,8 @@
 """Finding out what a release wants to do to the database, and doing it.
 
     migration = detect(code, config.database["main"])     None: nothing to do
-    downgrade(code, settings, at, to)                     the way back, by the newer release's code
-    downgrade_by(steps, code)                             the same, once more
+    downgrade(migration, database, to, applied)           the way back, by the newer release's code
+    downgrade_by(steps, migration)                        the same, once more
     pending(migration, database)                          True, False, or None: cannot be known
     check_distinct(code, config.database)                 one alembic.ini, one database
     check_reachable(migration, database, release)         refuses a database from the future
@@ -24,17 +24,19 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import IO, TYPE_CHECKING, Literal
 
+from surefoot.databases import django
 from surefoot.databases.passwords import hidden
 from surefoot.databases.processes import KILLED_WITHIN_S, in_session
 from surefoot.databases.revisions import (
     FLASK_FOLDER,
     INI,
+    SECTION,
+    has_section,
     heads,
     ini_of,
     is_of_flask,
     reached,
     revisions,
-    url_in_alembic_ini,
     ways_back,
 )
 from surefoot.errors import ConfigurationError, DatabaseError, MigrationError
@@ -58,17 +60,13 @@ __all__ = [
     "pending",
     "revisions",
     "run",
-    "url_in_alembic_ini",
 ]
 
 DEFAULT = "main"
-"""A database that has no name of its own in the configuration; Django's `default`."""
+"""A database that has no name of its own in the configuration."""
 OUTPUT_LIMIT_BYTES = 64 * 1024
 
 _DECISIVE = re.compile(r"^\s*(?:[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*|FAILED: .*)$")
-
-
-_DJANGO_COMMAND = re.compile(r"python[\d.]* manage\.py migrate( --?[\w=.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,12 @@ class Migration:
     """For sh."""
     code: Path
     to: tuple[str, ...] | None = None
-    """The revisions that a downgrade ends at; None for an upgrade, which ends at the heads."""
+    """Where a downgrade ends: Alembic's revisions, or the last that is applied of each app of
+    Django's; None for an upgrade, which ends at the heads."""
     steps: tuple[str, ...] = ()
     """Of a downgrade, by which it can be made again."""
+    section: str = SECTION
+    """Of alembic.ini."""
 
 
 def detect(code: Path, database: Settings, name: str = DEFAULT) -> Migration | None:
@@ -92,33 +93,27 @@ def detect(code: Path, database: Settings, name: str = DEFAULT) -> Migration | N
         return None
     if database.migrate != "auto":
         kind: Literal["django", "command"] = "command"
-        if _DJANGO_COMMAND.fullmatch(database.migrate):
+        if django.is_command(database.migrate):
             kind = "django"
         return Migration(kind, database.migrate, code)
     if ini_of(code) is None:
-        return _detect_django(code, name)
-    try:
-        target = "heads" if len(heads(code)) > 1 else "head"
-    except DatabaseError:  # Alembic itself has to say what is there
-        target = "heads"
-    return Migration("alembic", f"{_alembic(code)} upgrade {target}", code)
+        command = django.command_of(code, name)
+        return Migration("django", command, code) if command else None
+    section, target = SECTION, "heads"
+    with suppress(DatabaseError):  # Alembic itself has to say what is wrong there
+        section = name if has_section(code, name) else SECTION
+        target = "heads" if len(heads(code, section)) > 1 else "head"
+    command = f"{_alembic(code, section)} upgrade {target}"
+    return Migration("alembic", command, code, section=section)
 
 
-def _detect_django(code: Path, name: str) -> Migration | None:
-    script = code / "manage.py"
-    if not script.is_file() or b"DJANGO_SETTINGS_MODULE" not in script.read_bytes():
-        return None
-    alias = "" if name in {DEFAULT, "default"} else f" --database={name}"
-    return Migration("django", f"python manage.py migrate --noinput{alias}", code)
-
-
-def _alembic(code: Path) -> str:
+def _alembic(code: Path, section: str) -> str:
     """What runs Alembic on the scripts of the release."""
     if is_of_flask(code):
         return "flask db"
     ini = ini_of(code)
-    elsewhere = ini is not None and ini.parent != code
-    return f"alembic -c {FLASK_FOLDER}/{INI}" if elsewhere else "alembic"
+    elsewhere = f" -c {FLASK_FOLDER}/{INI}" if ini is not None and ini.parent != code else ""
+    return f"alembic{elsewhere}{'' if section == SECTION else f' -n {section}'}"
 
 
 def check_distinct(code: Path, databases: dict[str, Settings]) -> None:
@@ -134,48 +129,60 @@ def check_distinct(code: Path, databases: dict[str, Settings]) -> None:
             raise ConfigurationError(
                 f"The databases {' and '.join([name, *others])} would each be migrated by "
                 f"`{command}`, which knows only one. Nothing was changed.",
-                next_step="Set `migrate` of each in surefoot.toml: to its own command, such as "
-                f'"alembic -n {name} upgrade head", or to "none" for those that it does not '
-                "migrate.",
+                next_step=f"Give each a section of its own in alembic.ini ([{name}], with its "
+                "`script_location`), or set `migrate` in surefoot.toml: to its own command, or to "
+                '"none" for those that another one\'s command migrates, or nothing does.',
             )
 
 
-def downgrade(code: Path, settings: Settings, at: list[str], to: list[str]) -> Migration:
-    """How the release in `code` takes a database back from the revisions `at` to those in `to`.
+def downgrade(
+    found: Migration | None, database: Database, to: list[str] | None, applied: list[str]
+) -> Migration:
+    """How the release that migrates by `found` takes the database back to where an older one works:
+    to the revisions `to` (Alembic), or to what was `applied` last of each app (Django).
 
     Raises DatabaseError where it has no way.
     """
-    found = detect(code, settings)
-    if found is None or found.kind != "alembic":
-        raise DatabaseError("There is no downgrade but Alembic's.")
-    known = revisions(code)
+    if found is None or found.kind == "command":
+        raise DatabaseError("There is no downgrade but Alembic's and Django's.")
+    if found.kind == "django":
+        if not applied:
+            raise DatabaseError("It is not known which migrations the release works with.")
+        return downgrade_by(django.ways_back(database.applied(), applied), found, applied)
+    if to is None:
+        raise DatabaseError("The release does not say at which revision it works.")
+    known, at = revisions(found.code, found.section), database.revisions()
     if strange := sorted({*at, *to} - set(known)):
         raise DatabaseError(f"The release in use does not know the revision {strange[0]}.")
     if missing := sorted(set(to) - reached(known, at)):
         raise DatabaseError(f"The database has never been at the revision {missing[0]}.")
-    return downgrade_by(ways_back(known, at, to), code, to)
+    return downgrade_by(ways_back(known, at, to), found, to)
 
 
-def downgrade_by(steps: list[str], code: Path, to: list[str] | None = None) -> Migration:
+def downgrade_by(steps: list[str], found: Migration, to: list[str] | None = None) -> Migration:
     """The downgrade whose steps, and perhaps whose end, are known."""
-    command = " && ".join(f"{_alembic(code)} downgrade {step}" for step in steps)
+    tool = found.command
+    if found.kind == "alembic":
+        tool = f"{_alembic(found.code, found.section)} downgrade"
+    command = " && ".join(f"{tool} {step}" for step in steps)
     end = None if to is None else tuple(sorted(to))
-    return Migration("alembic", command, code, end, tuple(steps))
+    return Migration(found.kind, command, found.code, end, tuple(steps), found.section)
 
 
 def pending(migration: Migration | None, database: Database) -> bool | None:
     """Whether the migration would do something; None where only running it can tell."""
     if migration is None:
         return False
+    if migration.to is not None:
+        is_django = migration.kind == "django"
+        return sorted(migration.to) != (database.applied() if is_django else database.revisions())
+    if migration.steps:
+        return True
     if migration.kind != "alembic":
         return None
-    if migration.steps and migration.to is None:
-        return True
-    if migration.to is not None:
-        return sorted(migration.to) != database.revisions()
     try:
-        known = revisions(migration.code)
-        tips = heads(migration.code)
+        known = revisions(migration.code, migration.section)
+        tips = heads(migration.code, migration.section)
     except DatabaseError:
         return None
     return not set(tips) <= reached(known, database.revisions())
@@ -187,7 +194,7 @@ def check_reachable(migration: Migration | None, database: Database, release: st
     if migration is None or migration.kind != "alembic":
         return
     try:
-        known = revisions(migration.code)
+        known = revisions(migration.code, migration.section)
     except DatabaseError:
         return  # cannot be known: Alembic will refuse it in the rehearsal
     unknown = [r for r in database.revisions() if r not in known]
@@ -243,7 +250,8 @@ def run(
 
 def harmless(migration: Migration) -> Migration:
     """A question to Alembic that changes nothing, but opens the database."""
-    return Migration("alembic", f"{_alembic(migration.code)} current", migration.code)
+    command = f"{_alembic(migration.code, migration.section)} current"
+    return Migration("alembic", command, migration.code, section=migration.section)
 
 
 def check_of(migration: Migration) -> Migration:

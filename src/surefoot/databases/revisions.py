@@ -19,6 +19,9 @@ INI = "alembic.ini"
 FLASK_FOLDER = "migrations"
 """Where Flask-Migrate keeps its alembic.ini, beside its scripts."""
 
+SECTION = "alembic"
+"""Of alembic.ini, which Alembic reads if it is not told of another one (`alembic -n NAME`)."""
+
 _SEPARATORS = {"os": os.pathsep, "space": None, "newline": "\n", ":": ":", ";": ";"}
 
 
@@ -48,13 +51,19 @@ def is_of_flask(code: Path) -> bool:
     return env.is_file() and b"current_app" in env.read_bytes()
 
 
-def revisions(code: Path) -> dict[str, Revision]:
+def has_section(code: Path, name: str) -> bool:
+    """Whether alembic.ini has a section of that name that says where scripts are: an environment of
+    its own."""
+    return not is_of_flask(code) and "script_location" in _settings(code, name)
+
+
+def revisions(code: Path, section: str = SECTION) -> dict[str, Revision]:
     """Every revision of the release, by its id.
 
     Raises DatabaseError where they cannot be known without running the scripts.
     """
     found: dict[str, Revision] = {}
-    for file in _scripts(code):
+    for file in _scripts(code, section):
         revision = _read(file)
         if revision is None:
             continue
@@ -67,9 +76,9 @@ def revisions(code: Path) -> dict[str, Revision]:
     return found
 
 
-def heads(code: Path) -> list[str]:
+def heads(code: Path, section: str = SECTION) -> list[str]:
     """The revisions that no other one comes after, sorted."""
-    known = revisions(code)
+    known = revisions(code, section)
     followed = {before for revision in known.values() for before in revision.before}
     return sorted(set(known) - followed)
 
@@ -107,19 +116,13 @@ def _after(known: dict[str, Revision], first: str) -> set[str]:
     return {name for name in known if first in reached(known, [name])}
 
 
-def url_in_alembic_ini(code: Path) -> str | None:
-    """The `sqlalchemy.url` of alembic.ini; None where there is none, or only the template's."""
-    url = _settings(code).get("sqlalchemy.url", "").strip()
-    return None if not url or url.startswith("driver://") else url
-
-
-def _settings(code: Path) -> dict[str, str]:
+def _settings(code: Path, name: str) -> dict[str, str]:
     ini = ini_of(code) or code / INI
     here = str(ini.parent)
     parser = configparser.ConfigParser({"here": here}, interpolation=None)
     try:
         parser.read(ini, encoding="utf-8")
-        section = dict(parser["alembic"]) if parser.has_section("alembic") else {}
+        section = dict(parser[name]) if parser.has_section(name) else {}
     except (configparser.Error, UnicodeDecodeError) as error:
         raise DatabaseError(f"{ini} cannot be read: {error}.") from None
     if ini.parent != code:  # Flask-Migrate says at run time where its scripts are
@@ -128,8 +131,8 @@ def _settings(code: Path) -> dict[str, str]:
     return {k: v.replace("%(here)s", here).replace("%%", "%") for k, v in section.items()}
 
 
-def _scripts(code: Path) -> list[Path]:
-    settings = _settings(code)
+def _scripts(code: Path, section: str) -> list[Path]:
+    settings = _settings(code, section)
     home = code / settings.get("script_location", "alembic").strip()
     if ":" in home.name:
         raise DatabaseError(f"{INI} names a package, {home.name}, as the place of its scripts.")

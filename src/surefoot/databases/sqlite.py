@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from surefoot import durable
+from surefoot.databases import django
 from surefoot.databases.processes import holders, named
 from surefoot.errors import DatabaseError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "applied_in",
     "back_up",
     "check",
     "companions",
@@ -207,6 +209,17 @@ def revisions_of(path: Path, *, own: bool = False) -> list[str]:
             return []
         rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     return sorted(str(row[0]) for row in rows)
+
+
+def applied_in(path: Path, *, own: bool = False) -> list[str]:
+    """Of Django's migrations the last of each app, as `app.name`; empty where there are none."""
+    if not path.exists():
+        return []
+    with explained(path, "cannot be read"), closing(connect(path, own=own)) as connection:
+        if django.NOTES not in _tables(connection):
+            return []
+        applied = connection.execute("SELECT app, name FROM django_migrations ORDER BY id")
+        return django.last_of_each_app(applied.fetchall())
 
 
 def copy_notes(source: Path, target: Path) -> bool:

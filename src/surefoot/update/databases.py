@@ -239,8 +239,9 @@ class Databases:
     def _migration(self, update: Update, name: str) -> migrations.Migration | None:
         if update.kind == "rollback":
             steps = update.downgrades.get(name)
-            code = self.code(update.from_ or "")
-            return migrations.downgrade_by(steps, code) if steps else None
+            newer = self.code(update.from_ or "")
+            found = migrations.detect(newer, self._settings(name), name) if steps else None
+            return migrations.downgrade_by(steps, found) if steps and found else None
         return migrations.detect(self.code(update.to or ""), self._settings(name), name)
 
     def _replacement(self, update: Update, name: str) -> str | None:

@@ -105,16 +105,12 @@ class GoingBack:
                 "The app itself has changed its schema, and no way back is known. (If every "
                 'release works on any schema: `migrate = "none"` in [database].)'
             )
-        heads = self.release.migrations.get(name)
-        if heads is None:
-            raise DatabaseError("The release does not say at which revision it works.")
-        if self._at(self.update.from_, name) is None:
-            raise DatabaseError("The release in use cannot take its schema back.")
+        kept = self.databases.newest_backup(name, self.release.id)
         return migrations.downgrade(
-            self.databases.code(self.update.from_ or ""),
-            self.config.database[name],
-            database.revisions(),
-            heads,
+            self._at(self.update.from_, name),
+            database,
+            self.release.migrations.get(name),
+            kept.facts.applied if kept and kept.facts else [],
         )
 
     def _with_backups(

@@ -126,7 +126,10 @@ class Rehearsal:
             clean(self.home)
             self.databases.sweep()
         taken = {n: list(m.steps) for n, m in downgrades.items() if n not in refused}
-        return msgspec.structs.replace(self.update, downgrades=taken, rehearsed=rehearsed), refused
+        update = msgspec.structs.replace(
+            self.update, downgrades=taken, rehearsed=rehearsed, heeded=self._heeded
+        )
+        return update, refused
 
     def _downgrade(self, name: str, migration: Migration, known: Kept | None) -> None:
         if not self.config.database[name].variable:

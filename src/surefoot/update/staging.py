@@ -158,7 +158,7 @@ class Staging:
             environment=key,
             created_at=datetime.now(UTC),
             migrations={
-                name: migrations.heads(found.code)
+                name: migrations.heads(found.code, found.section)
                 for name, database in self.config.database.items()
                 if (found := migrations.detect(code / self.config.app.directory, database, name))
                 and found.kind == "alembic"

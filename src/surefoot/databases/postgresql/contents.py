@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from surefoot.databases import django
+
 if TYPE_CHECKING:
     from surefoot.databases.postgresql.server import Connection
 
@@ -97,6 +99,39 @@ def revisions(session: Connection) -> list[str]:
         query = sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(*place))
         found += [str(row[0]) for row in session.execute(query)]
     return sorted(found)
+
+
+def applied(session: Connection) -> list[str]:
+    """Of Django's migrations the last of each app, as `app.name`."""
+    found: list[tuple[Any, ...]] = []
+    for place in _tables_called(session, django.NOTES):
+        query = sql.SQL("SELECT app, name FROM {} ORDER BY id").format(sql.Identifier(*place))
+        found += session.execute(query).fetchall()
+    return django.last_of_each_app(found)
+
+
+def notes_of_django(session: Connection) -> tuple[str, list[tuple[Any, ...]]] | None:
+    """The schema in which Django notes what was applied, and the notes; None where that is not one
+    place."""
+    places = _tables_called(session, django.NOTES)
+    if len(places) != 1:
+        return None
+    query = sql.SQL("SELECT id, app, name, applied FROM {}").format(sql.Identifier(*places[0]))
+    return places[0][0], session.execute(query).fetchall()
+
+
+def make_notes(session: Connection, schema: str, notes: list[tuple[Any, ...]]) -> None:
+    """The same in an empty database."""
+    place = sql.Identifier(schema, django.NOTES)
+    session.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+    session.execute(
+        sql.SQL(
+            "CREATE TABLE {} (id bigint PRIMARY KEY, app varchar(255), name varchar(255),"
+            " applied timestamptz)"
+        ).format(place)
+    )
+    with session.cursor() as cursor:
+        cursor.executemany(sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(place), notes)
 
 
 def data_bytes(session: Connection) -> int:

@@ -98,11 +98,17 @@ class PostgresqlDatabase:
         with self._inside() as session:
             return contents.revisions(session)
 
+    def applied(self) -> list[str]:
+        with self._inside() as session:
+            return contents.applied(session)
+
     def back_up(self, folder: Path, *, update: str, release: str) -> Kept:
         def write(file: Path) -> backups.Content:
             with self._inside() as session:
                 dumps.dump(self.server, session, self.address.name, file)
-                return backups.Content(contents.schema(session), contents.revisions(session))
+                return backups.Content(
+                    contents.schema(session), contents.revisions(session), contents.applied(session)
+                )
 
         return backups.make_by(
             write, folder, database=self.name, update=update, release=release, suffix=backups.DUMP
@@ -179,8 +185,18 @@ class PostgresqlDatabase:
             dumps.restore(self.server, session, kept.file, made, owners=False)
         return made
 
-    def outline(self, folder: Path) -> None:
-        """Not made: what Django would do is taken to be something."""
+    def outline(self, folder: Path) -> PostgresqlDatabase | None:
+        """On the same server; swept up with what the rehearsal leaves."""
+        made = self._beside("copy", f"notes{folder.parent.name}")
+        with self._inside() as there:
+            if (found := contents.notes_of_django(there)) is None:
+                return None
+        with self.server.around() as session:
+            catalog.drop(session, made)
+            catalog.create_like(session, self.address.name, made)
+        with self.server.connected(made) as inside:
+            contents.make_notes(inside, *found)
+        return PostgresqlDatabase(self.name, self.address.url(made))
 
     def nothing(self, folder: Path) -> PostgresqlDatabase:
         return PostgresqlDatabase(

@@ -18,6 +18,7 @@ from tests.databases import support
 
 from surefoot.databases import (
     backups,
+    binding,
     files,
     journal_mode,
     locks,
@@ -63,6 +64,7 @@ def _pins_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the database is, and whatever the file system could do instead."""
     monkeypatch.setattr(pinnable, "PAYS_FROM_BYTES", 0)
     monkeypatch.setattr(files, "shares_blocks", lambda _: False)
+    monkeypatch.setattr(binding, "is_possible", lambda _: False)
 
 
 @pytest.fixture

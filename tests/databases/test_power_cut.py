@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from tests.databases import support
 
-from surefoot.databases import backups, files, pinnable, processes, snapshot, sqlite
+from surefoot.databases import backups, binding, files, pinnable, processes, snapshot, sqlite
 
 CLONE_NEWNS = 0x00020000
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -98,6 +98,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def _pins_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pinnable, "PAYS_FROM_BYTES", 0)
     monkeypatch.setattr(files, "shares_blocks", lambda _: False)
+    monkeypatch.setattr(binding, "is_possible", lambda _: False)
 
 
 class Host:

@@ -463,6 +463,7 @@ def test_what_a_migration_does_to_another_database_is_seen_too(world: World) -> 
     with pytest.raises(HeldError, match=r"words loses 1 of 1 rows \(database search\)") as held:
         world.rehearse(config)
     assert "database search\n" in held.value.output
+    assert world.rehearse(config, accept_data_changes=True).heeded == ["main", "search"]
     assert content(world.home.data / "search.db") == before
 
 

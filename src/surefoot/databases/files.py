@@ -72,6 +72,15 @@ def like(source: Path, descriptor: int) -> None:
     os.fchmod(descriptor, status.st_mode & 0o7777)
 
 
+def make_empty(path: Path, *, like_: Path) -> None:
+    """A file of that name, if there is none, that whoever may use `like_` may use as well."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        like(like_, descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def own_like(folder: Path, other: Path) -> None:
     """Gives a folder the owner, where that is allowed, and the permissions of another."""
     found = other.stat()

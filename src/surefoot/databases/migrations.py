@@ -212,17 +212,19 @@ def run(
     cwd: Path,
     timeout_s: float,
     pass_fds: tuple[int, ...] = (),
+    within: tuple[str, ...] = (),
 ) -> str:
     """Runs the migration in a session of its own and returns what it has printed.
 
-    `environment` is all of its environment; programs are looked up on its PATH. Nothing of the
-    session is left when this returns, whatever the outcome.
+    `environment` is all of its environment; programs are looked up on its PATH. `within`: words
+    before the command, that run it. Nothing of the session is left when this returns, whatever the
+    outcome.
 
     Raises MigrationError, with `output`, where it does not end with 0 in time.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            _arguments(migration, environment),
+            [*within, *_arguments(migration, environment)],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -12,9 +12,10 @@ the migration writes is in its log:
 
 No process may have both names open at a time: SQLite would mix their indexes up.
 
-A migration that has not been seen to go where it is told works on the database itself, pinned in
-place: then its log lies beside the database, and a crash has to be recovered from before the app
-is started. A database without a write-ahead log gets one for the time of the update.
+A migration that has not been seen to go where it is told is shown the link at the database's own
+path (`binding`). Where that cannot be done it works on the database itself, pinned in place: then
+its log lies beside the database, and a crash has to be recovered from before the app is started.
+A database without a write-ahead log gets one for the time of the update.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot import durable
-from surefoot.databases import backups, files, journal_mode, locks, settling, sqlite
+from surefoot.databases import backups, binding, files, journal_mode, locks, settling, sqlite
 from surefoot.databases.processes import GUARD, SETTLING, end_marked
 from surefoot.databases.records import Pinned, Stamp
 from surefoot.errors import DatabaseError
@@ -44,14 +45,17 @@ GUARD_S = 3600
 _held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
 
 
-def take(name: str, database: Path, folder: Path, *, in_place: bool = False) -> Pinned:
+def take(name: str, database: Path, folder: Path, *, redirectable: bool) -> Pinned:
     """Pins the database as it is. Raises DatabaseError or sqlite3.Error, with nothing changed."""
+    bound = not redirectable and binding.is_possible(database)
     files.wait_until_free(database)
     modified_ns = database.stat().st_mtime_ns
     is_other = journal_mode.is_switchable(files.header(database))
     before = journal_mode.switch(database) if is_other else b""
     try:
-        return _taken(name, database, folder, before, in_place=in_place)
+        return _taken(
+            name, database, folder, before, in_place=not redirectable and not bound, bound=bound
+        )
     except BaseException:
         if before and not files.has_log(database):
             files.remove_companions(database)
@@ -59,7 +63,9 @@ def take(name: str, database: Path, folder: Path, *, in_place: bool = False) -> 
         raise
 
 
-def _taken(name: str, database: Path, folder: Path, before: bytes, *, in_place: bool) -> Pinned:
+def _taken(
+    name: str, database: Path, folder: Path, before: bytes, *, in_place: bool, bound: bool
+) -> Pinned:
     held = locks.freeze(database)
     try:
         record = Pinned(
@@ -71,6 +77,7 @@ def _taken(name: str, database: Path, folder: Path, before: bytes, *, in_place: 
             header=files.header(database),
             header_before=before,
             in_place=in_place,
+            bound=bound,
             schema_digest=sqlite.schema_of(database),
         )
     except BaseException:
@@ -100,6 +107,19 @@ def pass_fds(snapshot: Pinned) -> tuple[int, ...]:
     """What the migration has to inherit."""
     both = _held.get(_key(snapshot), ())
     return tuple(fd for held in both if held is not None for fd in (held.main, held.index))
+
+
+def shown(snapshot: Pinned) -> list[tuple[Path, Path]]:
+    """Which file has to be shown to the migration at the place of which."""
+    if not snapshot.bound:
+        return []
+    work, database = snapshot.work_path, snapshot.database_path
+    return list(zip(_with_log(work), _with_log(database), strict=True))
+
+
+def _with_log(path: Path) -> tuple[Path, Path, Path]:
+    log, _, index = sqlite.companions(path)
+    return path, log, index
 
 
 def prepare(snapshot: Pinned) -> None:
@@ -239,6 +259,9 @@ def _build(snapshot: Pinned) -> None:
     durable.sync_folder(work.parent)
     with sqlite.explained(work, "cannot be pinned"):
         _held[key] = (held, locks.freeze(work))
+    for pair in shown(snapshot):
+        for path in pair:
+            files.make_empty(path, like_=snapshot.database_path)
 
 
 def _hold(snapshot: Pinned) -> locks.Held:

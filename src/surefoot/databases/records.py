@@ -83,11 +83,14 @@ class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
     """What they were where the database was switched to a write-ahead log for the update."""
     in_place: bool = False
     """The migration works on the database itself, and not on a link to it."""
+    bound: bool = False
+    """The migration, and nobody else, is shown the link at the database's own path."""
     schema_digest: str
 
     @property
     def way(self) -> str:
         where = "pinned in place" if self.in_place else "pinned"
+        where += ", shown at its own path" if self.bound else ""
         return f"{where}, in WAL mode meanwhile" if self.header_before else where
 
     @property

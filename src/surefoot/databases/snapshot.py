@@ -6,7 +6,7 @@ The verbs, in the order of an update; `Snapshot` is a record for the lock (msgsp
     record = take("main", database, folder, redirectable=...)    the app is stopped
     prepare(record)                                              before every attempt to migrate
     migrations.run(..., environment=... | migration_environment(record, variable),
-                   pass_fds=pass_fds(record))
+                   pass_fds=pass_fds(record), within=within([record]))
     adopt(record)                                                the migration has ended well
     kept = restore(record, backups_folder)                       rollback; any time before release
     release(record)                                              after the commit or the rollback
@@ -34,12 +34,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from surefoot import durable
-from surefoot.databases import copying, journal_mode, pinnable, pinning, settling, sqlite
+from surefoot.databases import binding, copying, journal_mode, pinnable, pinning, settling, sqlite
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.databases.records import Absent, Cloned, Copied, Pinned, Snapshot
 from surefoot.errors import DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
     from types import ModuleType
 
@@ -62,6 +63,7 @@ __all__ = [
     "restore",
     "take",
     "was_written",
+    "within",
 ]
 
 
@@ -81,9 +83,9 @@ def take(
     """Makes it possible to put the database back to what it is now.
 
     `redirectable`: the migration has been seen to obey `migration_url`; else a pinned database is
-    pinned in place. `replaced`: another file takes its place, so that it cannot be pinned.
-    `switchable`: the app does not set the journal mode itself. A database that is not there yet
-    gives "absent": putting it back means that it is gone again.
+    shown to it at its own path, or pinned in place. `replaced`: another file takes its place, so
+    that it cannot be pinned. `switchable`: the app does not set the journal mode itself. A database
+    that is not there yet gives "absent": putting it back means that it is gone again.
     """
     database = database.resolve()
     durable.make_folder(folder)
@@ -99,7 +101,7 @@ def take(
         return copying.take(name, database, folder, reason="a backup takes its place")
     if not (reason := pinnable.why_not(database, folder, switchable=switchable)):
         try:
-            return pinning.take(name, database, folder, in_place=not redirectable)
+            return pinning.take(name, database, folder, redirectable=redirectable)
         except (DatabaseError, OSError, sqlite3.Error) as error:
             reason = f"pinning it failed: {error}"
             pinning.clear(name, folder)
@@ -121,7 +123,7 @@ def migration_url(snapshot: Snapshot, scheme: str = SCHEME) -> str:
     if isinstance(snapshot, Cloned):
         return str(_cloning().migration_url(snapshot))
     path = snapshot.database_path
-    if isinstance(snapshot, Pinned) and not snapshot.in_place:
+    if isinstance(snapshot, Pinned) and not snapshot.in_place and not snapshot.bound:
         path = snapshot.work_path
     return f"{scheme}{path}"
 
@@ -138,6 +140,12 @@ def migration_environment(
 def pass_fds(snapshot: Snapshot) -> tuple[int, ...]:
     """The descriptors that the migration must inherit, so that the guards live as long as it."""
     return pinning.pass_fds(snapshot) if isinstance(snapshot, Pinned) else ()
+
+
+def within(snapshots: Iterable[Snapshot]) -> tuple[str, ...]:
+    """What goes before the migration's command, for it to work on what it cannot be told of."""
+    shown = [pair for each in snapshots if isinstance(each, Pinned) for pair in pinning.shown(each)]
+    return binding.within(shown) if shown else ()
 
 
 def prepare(snapshot: Snapshot) -> None:

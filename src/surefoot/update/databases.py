@@ -277,6 +277,7 @@ class Databases:
             cwd=folder / "app" / self.config.app.directory,
             timeout_s=settings.timeout_s,
             pass_fds=tuple(fd for each in snapshots(update) for fd in snapshot.pass_fds(each)),
+            within=snapshot.within(snapshots(update)),
         )
 
     def _check_migrated(self, update: Update, name: str) -> None:

@@ -231,6 +231,8 @@ class Rehearsal:
         for name, changes in found.items():
             if name in pending or changes:
                 self._tell_migrated(name, took_s.get(name), changes)
+            if name not in pending and changes:  # so it was told of this one too
+                self._heeded.append(name)
         self._hold_for_losses(found)
         self._hold_for_length(sum(took_s.values()))
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.databases import support
 
-from surefoot.databases import backups, files, sqlite
+from surefoot.databases import backups, files, replacing, retention, sqlite
 from surefoot.errors import DatabaseError
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_backup_is_listed_as_damaged_and_not_restored(
     [found] = backups.all(folder)
     assert says in found.damage
     with pytest.raises(DatabaseError, match="damaged"):
-        backups.restore(found, database, folder)
+        replacing.restore(found, database, folder)
     assert database.read_bytes() == before
 
 
@@ -124,7 +124,7 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(
 def test_the_newest_are_kept_of_each_database(folder: Path, database: Path) -> None:
     main = [make(folder, database, f"v{n}") for n in range(8, 12)]
     other = make(folder, database, "v0", name="jobs")
-    removed = backups.prune(folder, 2, set())
+    removed = retention.prune(folder, 2, set())
     left = {kept.name for kept in backups.all(folder)}
     newest = [k.name for k in reversed(main)]
     assert set(removed) == set(newest[2:])
@@ -134,7 +134,7 @@ def test_the_newest_are_kept_of_each_database(folder: Path, database: Path) -> N
 
 def test_what_is_protected_is_not_pruned(folder: Path, database: Path) -> None:
     names = [make(folder, database, f"v{9 - n}").name for n in range(4)]
-    backups.prune(folder, 1, {names[0]})
+    retention.prune(folder, 1, {names[0]})
     assert {kept.name for kept in backups.all(folder)} == {names[0], names[-1]}
 
 
@@ -150,8 +150,8 @@ def test_what_is_too_old_goes_but_for_the_last_one(folder: Path, database: Path)
     names = [make(folder, database, f"v{9 - n}").name for n in range(3)]
     for name, days in zip(names, (40, 30, 20), strict=True):
         age(folder, name, days)
-    assert backups.prune(folder, 9, set(), max_age=timedelta(days=25)) == [names[1], names[0]]
-    assert backups.prune(folder, 9, set(), max_age=timedelta(days=1)) == []
+    assert retention.prune(folder, 9, set(), max_age=timedelta(days=25)) == [names[1], names[0]]
+    assert retention.prune(folder, 9, set(), max_age=timedelta(days=1)) == []
 
 
 def test_the_oldest_go_until_the_rest_is_small_enough(folder: Path, database: Path) -> None:
@@ -161,9 +161,9 @@ def test_the_oldest_go_until_the_rest_is_small_enough(folder: Path, database: Pa
     other = make(folder, database, "v0", name="jobs")
     age(folder, other.name, 99)
     size_bytes = kept[0].file.stat().st_size
-    removed = backups.prune(folder, 9, {kept[0].name}, max_bytes=4 * size_bytes)
+    removed = retention.prune(folder, 9, {kept[0].name}, max_bytes=4 * size_bytes)
     assert removed == [kept[1].name]
-    assert set(backups.prune(folder, 9, set(), max_bytes=1)) == {kept[0].name, kept[2].name}
+    assert set(retention.prune(folder, 9, set(), max_bytes=1)) == {kept[0].name, kept[2].name}
     assert {left.name for left in backups.all(folder)} == {kept[3].name, other.name}
 
 
@@ -171,13 +171,13 @@ def test_what_it_takes_to_go_back_to_a_release_is_found(folder: Path, database: 
     made = [make(folder, database, release) for release in ("v1", "v1", "v2", "v3")]
     for days, one in enumerate(reversed(made), 1):
         age(folder, one.name, days)
-    assert backups.newest_of(folder, ["v1", "v3", "v4"]) == {made[1].name, made[3].name}
+    assert retention.newest_of(folder, ["v1", "v3", "v4"]) == {made[1].name, made[3].name}
 
 
 def test_a_damaged_backup_does_not_push_a_good_one_out(folder: Path, database: Path) -> None:
     names = [make(folder, database, f"v{9 - n}").name for n in range(3)]
     (folder / f"{names[2]}.json").write_text("{")
-    backups.prune(folder, 1, set())
+    retention.prune(folder, 1, set())
     assert {kept.name for kept in backups.all(folder)} == {names[1], names[2]}
 
 
@@ -185,7 +185,7 @@ def test_the_last_one_that_can_be_read_is_never_pruned(folder: Path, database: P
     names = [make(folder, database, f"v{9 - n}").name for n in range(3)]
     flip(folder / f"{names[1]}.db")
     flip(folder / f"{names[2]}.db")
-    assert backups.prune(folder, 1, set()) == []
+    assert retention.prune(folder, 1, set()) == []
     assert {kept.name for kept in backups.all(folder)} == set(names)
 
 
@@ -199,7 +199,7 @@ def test_a_restored_backup_is_what_was_backed_up_and_what_it_replaced_is_kept(
     support.migrate(database)
     support.insert_paid(database)
     after = support.content(database)
-    replaced = backups.restore(kept, database, folder)
+    replaced = replacing.restore(kept, database, folder)
     assert support.content(database) == before
     assert replaced is not None
     assert support.content(replaced) == after
@@ -208,7 +208,7 @@ def test_a_restored_backup_is_what_was_backed_up_and_what_it_replaced_is_kept(
     again = backups.get(folder, replaced.stem)
     assert again.facts is not None
     assert again.facts.kind == "replaced"
-    backups.restore(again, database, None)
+    replacing.restore(again, database, None)
     assert support.content(database) == after
 
 
@@ -216,7 +216,7 @@ def test_a_backup_can_be_restored_where_there_is_no_database(
     folder: Path, database: Path, tmp_path: Path
 ) -> None:
     kept = make(folder, database)
-    assert backups.restore(kept, tmp_path / "new.db", folder) is None
+    assert replacing.restore(kept, tmp_path / "new.db", folder) is None
     assert support.content(tmp_path / "new.db") == support.content(database)
 
 
@@ -230,7 +230,7 @@ def test_a_database_in_use_is_not_replaced(
         support.started(support.HOLDER, database) as process,
         pytest.raises(DatabaseError, match=f"in use by process {process.pid}"),
     ):
-        backups.restore(kept, database, folder)
+        replacing.restore(kept, database, folder)
     assert support.content(database) == before
     assert backups.all(folder) == [kept]
 
@@ -261,8 +261,8 @@ def test_a_kill_at_any_step_leaves_every_backup_whole_and_can_be_repeated(
             if verb == "make":
                 return make(f, d)
             if verb == "prune":
-                return backups.prune(f, 1, set())
-            return backups.restore(k, d, f)
+                return retention.prune(f, 1, set())
+            return replacing.restore(k, d, f)
 
         ended = support.runs_to_end(action, kill_at=number)
         if verb == "restore":

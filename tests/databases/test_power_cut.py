@@ -18,7 +18,16 @@ import msgspec
 import pytest
 from tests.databases import support
 
-from surefoot.databases import backups, binding, files, pinnable, processes, snapshot, sqlite
+from surefoot.databases import (
+    backups,
+    binding,
+    files,
+    pinnable,
+    processes,
+    replacing,
+    snapshot,
+    sqlite,
+)
 
 CLONE_NEWNS = 0x00020000
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -236,7 +245,7 @@ def test_a_restored_backup_is_there_after_a_power_cut(disk: Disk) -> None:
     before = support.content(database)
     support.migrate(database)
     os.sync()
-    backups.restore(kept, database, disk.root / "backups")
+    replacing.restore(kept, database, disk.root / "backups")
     disk.cut()
     assert support.content(database) == before
     assert len(backups.all(disk.root / "backups")) == 2

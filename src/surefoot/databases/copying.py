@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from surefoot import durable
-from surefoot.databases import backups, files, locks, sqlite
+from surefoot.databases import files, locks, replacing, sqlite
 from surefoot.databases.processes import end_marked
 from surefoot.databases.records import Absent, Copied
 from surefoot.errors import DatabaseError
@@ -101,7 +101,7 @@ def restore(
             isinstance(snapshot, Copied) and files.same_content(replaced, snapshot.copy_path)
         ):
             return None
-        return backups.keep_replaced(
+        return replacing.keep_replaced(
             keep_replaced, replaced, database=snapshot.name, update=update, release=release
         )
 

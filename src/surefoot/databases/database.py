@@ -12,7 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from surefoot.databases import backups, comparison, files, journal_mode, snapshot, sqlite
+from surefoot.databases import (
+    backups,
+    comparison,
+    files,
+    journal_mode,
+    replacing,
+    snapshot,
+    sqlite,
+)
 from surefoot.databases.snapshot import SCHEME
 from surefoot.errors import DatabaseError
 
@@ -181,7 +189,7 @@ class SqliteDatabase:
         return comparison.compare(now.file, then.file, own=True)
 
     def put(self, kept: Kept, folder: Path, *, update: str, release: str) -> Path | None:
-        return backups.restore(kept, self.path, folder, update=update, release=release)
+        return replacing.restore(kept, self.path, folder, update=update, release=release)
 
     def take(
         self,

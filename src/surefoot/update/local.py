@@ -18,7 +18,7 @@ from surefoot.app import lockfile
 from surefoot.app.maintenance import Answer, answer_for
 from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
-from surefoot.databases import backups
+from surefoot.databases import retention
 from surefoot.errors import DamagedError, SurefootError, UnhealthyError
 from surefoot.gate import Gate, Request, held_sockets
 from surefoot.health.judge import Standing
@@ -311,10 +311,10 @@ class LocalHost:
 
     def _prune_backups(self) -> list[str]:
         keep, folder = self.config.keep, self.home.backups
-        return backups.prune(
+        return retention.prune(
             folder,
             keep.backups,
-            backups.newest_of(folder, [release.id for release in self.store.all()]),
+            retention.newest_of(folder, [release.id for release in self.store.all()]),
             max_age=None if keep.backups_days is None else timedelta(days=keep.backups_days),
             max_bytes=None if keep.backups_size_mb is None else keep.backups_size_mb * 1024 * 1024,
         )

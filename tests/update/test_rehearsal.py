@@ -18,7 +18,7 @@ from surefoot.databases.processes import in_session
 from surefoot.errors import HeldError, StageError
 from surefoot.home import Home
 from surefoot.releases.store import Store
-from surefoot.update import rehearsal
+from surefoot.update import copies
 from surefoot.update.databases import Databases
 from surefoot.update.lock import Update
 from surefoot.update.rehearsal import Rehearsal
@@ -427,10 +427,10 @@ def test_what_a_killed_engine_has_left_is_ended_and_removed(world: World) -> Non
     pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {"SUREFOOT_MIGRATION": str(folder)})
     while not running(world):
         time.sleep(0.01)
-    rehearsal.clean(world.home)
+    copies.clean(world.home)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
     assert not folder.parent.exists()
-    rehearsal.clean(world.home)
+    copies.clean(world.home)
 
 
 SEARCH = '[database.search]\nurl = "sqlite:///data/search.db"\nmigrate = "none"\n'

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from surefoot.releases.store import Release
     from surefoot.update.databases import Databases
     from surefoot.update.lock import Update
-    from surefoot.update.rehearsal import Tell
+    from surefoot.update.trial import Tell
 
 
 @dataclass

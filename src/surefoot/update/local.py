@@ -25,7 +25,7 @@ from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import databases, overlap, rehearsal, remembered
+from surefoot.update import copies, databases, overlap, remembered
 from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
@@ -262,7 +262,7 @@ class LocalHost:
         self.history.append_once(update.id, update.state, _told(update), **facts)
         self.databases.give_up(update)
         self.lock.forget()
-        rehearsal.clean(self.home)
+        copies.clean(self.home)
         self._prune(update)
 
     def is_startable(self, release: str) -> bool:

@@ -18,9 +18,10 @@ from surefoot.errors import DamagedError, DatabaseError, StageError
 from surefoot.releases import build, bytecode, environment, processes
 from surefoot.releases.git import Candidate, GitSource
 from surefoot.releases.store import MARKER, Release
-from surefoot.update import rehearsal, room
+from surefoot.update import copies, room
 from surefoot.update.going_back import GoingBack
 from surefoot.update.lock import Update
+from surefoot.update.mentions import mentions
 from surefoot.update.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
     from surefoot.update.databases import Databases
-    from surefoot.update.rehearsal import Tell
+    from surefoot.update.trial import Tell
 
 
 @dataclass
@@ -51,16 +52,14 @@ class Staging:
     def stage(self, update: Update) -> Update:
         """Leaves the release of this update whole on disk and rehearsed, and a backup of every
         database; returns the update with what was learned."""
-        rehearsal.clean(self.home)
+        copies.clean(self.home)
         self._check_databases()
         self.databases.sweep(replaced=True)
         self._check_room()
         release = self._ready(update) if update.kind != "restore" else None
         if release is not None:
             code = self.databases.code(release.id)
-            update = msgspec.structs.replace(
-                update, switchable=not rehearsal.mentions(code, "journal_mode")
-            )
+            update = msgspec.structs.replace(update, switchable=not mentions(code, "journal_mode"))
         if release is not None and update.kind == "update":
             self._check_schema(release)
         made = self._back_up(update)

@@ -141,8 +141,12 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self.remote = folder / "remote.git"
         self._work = folder / "work"
-        self._work.mkdir(parents=True)
         self.commits: dict[str, str] = {}
+        if self._work.exists():  # it goes on being used
+            tags = self.git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/tags")
+            self.commits = dict(line.split() for line in tags.splitlines())
+            return
+        self._work.mkdir(parents=True)
         self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.remote))
         self.git("init", "--quiet", "--initial-branch=main", str(self._work))
 

@@ -1,8 +1,9 @@
 """Updates in a row, good and bad, with the engine or everything killed at random: nothing grows,
 nothing leaks, nothing is lost.
 
-    make long-run                 500 of them
-    SUREFOOT_SEED=7 pytest ...    the same run again
+    make long-run                             500 of them
+    SUREFOOT_SEED=7 pytest ...                the same run again
+    SUREFOOT_LONG_RUN_IN=FOLDER pytest ...    goes on with the home in this folder, where it ended
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 from tests.tiny import Repository, Tiny
 
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
 ROUNDS = int(os.environ.get("SUREFOOT_LONG_RUN", "8"))
 SEED = int(os.environ.get("SUREFOOT_SEED", str(random.randrange(10**6))))
+KEPT = os.environ.get("SUREFOOT_LONG_RUN_IN")
 KINDS = ("good", "good", "good", "migrates", "migrates", "dies", "ill", "fails")
 FAULTS = ("none", "none", "engine", "engine", "all")
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """What must not grow."""
 
     processes: tuple[str, ...]
@@ -46,17 +47,33 @@ class Seen:
     backups: int
     strays: frozenset[str]
     """Whatever lies in the home that is none of the above."""
+    files: int
+    """In the home, but for what belongs to releases, environments and the mirror."""
+    mirror_files: int
+
+
+class Progress(msgspec.Struct):
+    """What is known of the updates until now, by whoever has asked for them."""
+
+    number: int = 0
+    serves: str = "first"
+    schemas: dict[str, int] = msgspec.field(default_factory=lambda: {"first": 1})
+    rows: dict[int, str] = msgspec.field(default_factory=dict)
+    first: Seen | None = None
+    done: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 @pytest.fixture
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    folder = tmp_path_factory.mktemp("longrun")
+    folder = Path(KEPT) if KEPT else tmp_path_factory.mktemp("longrun")
+    folder.mkdir(parents=True, exist_ok=True)
     repository = Repository(folder / "source")
-    repository.release("first")
+    if not repository.commits:
+        repository.release("first")
     tiny = Tiny(folder, repository)
     try:
         tiny.start()
-        tiny.wait_for_version("first")
+        tiny.wait_for(tiny.version, "a release serves")
         tiny.wait_until_quiet()
         yield tiny
         tiny.stop()
@@ -82,6 +99,8 @@ def seen(tiny: Tiny) -> Seen:
         environments=len(list(home.environments.glob("[!.]*"))),
         backups=len(list(home.backups.glob("*.db"))),
         strays=frozenset(n for n in names if len(n) != 12),
+        files=sum(len(files) for top in (home.data, home.run) for _, _, files in os.walk(top)),
+        mirror_files=sum(len(files) for _, _, files in os.walk(home.mirror)),
     )
 
 
@@ -121,40 +140,49 @@ def assert_whole(tiny: Tiny, schemas: dict[str, int], rows: dict[int, str]) -> s
 
 @pytest.mark.timeout(120 + 60 * ROUNDS)
 def test_updates_in_a_row_leave_nothing_behind(tiny: Tiny) -> None:
-    sys.stdout.write(f"SUREFOOT_SEED={SEED}, {ROUNDS} updates\n")
-    chance = random.Random(SEED)
-    serves, schemas, rows, first = "first", {"first": 1}, {}, None
-    done: dict[str, int] = {}
-    for number in range(ROUNDS):
-        kind, fault = chance.choice(KINDS), chance.choice(FAULTS)
-        tag = f"r{number}-{kind}"
-        schemas[tag] = schemas[serves] + (kind in {"migrates", "fails"})
-        tiny.repository.release(
-            tag, "good" if kind == "migrates" else kind, schema=schemas[tag], follow=False
-        )
-        text = f"before {tag}"
-        rows[tiny.post(text)] = text
-        update = subprocess.Popen(
-            [sys.executable, "-m", "surefoot", "update", "--to", tag, "--wait",
-             "--home", str(tiny.home.root)],
-            env=tiny.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        if fault != "none":
-            strike(tiny, fault, chance)
-        said, _ = update.communicate(timeout=100)
-        tiny.wait_until_quiet()
-        tiny.wait_for(lambda: tiny.version() is not None, "a release serves")
-        before, serves = serves, assert_whole(tiny, schemas, rows)
-        allowed = {before, tag} if kind in {"good", "migrates"} else {before}
-        assert serves in allowed, (tag, fault, said)
-        if fault != "all" and kind in {"good", "migrates"}:
-            assert serves == tag, said
-        name = f"{kind}, {fault} killed: {'new' if serves == tag else 'old'}"
-        done[name] = done.get(name, 0) + 1
-        first = first or seen(tiny)
-        assert_bounded(seen(tiny), first)
+    file = tiny.home.root.parent / "progress.json"
+    so_far = msgspec.json.decode(file.read_bytes(), type=Progress) if file.exists() else Progress()
+    sys.stdout.write(f"SUREFOOT_SEED={SEED}, {ROUNDS} updates after {so_far.number}\n")
+    for _ in range(ROUNDS):
+        one_update(tiny, so_far, random.Random(f"{SEED} {so_far.number}"))
+        so_far.first = so_far.first or seen(tiny)
+        assert_bounded(seen(tiny), so_far.first)
+        so_far.number += 1
+        file.write_bytes(msgspec.json.encode(so_far))
     assert_history_is_whole(tiny)
-    sys.stdout.write("".join(f"  {count:4}  {name}\n" for name, count in sorted(done.items())))
+    for name, count in sorted(so_far.done.items()):
+        sys.stdout.write(f"  {count:4}  {name}\n")
+    sys.stdout.write(f"At first {so_far.first}\nat last  {seen(tiny)}\n")
+
+
+def one_update(tiny: Tiny, so_far: Progress, chance: random.Random) -> None:
+    """Asks for a release of some kind, strikes, and sees what became of it."""
+    kind, fault = chance.choice(KINDS), chance.choice(FAULTS)
+    tag, before = f"r{so_far.number}-{kind}", so_far.serves
+    schema = so_far.schemas[before] + (kind in {"migrates", "fails"})
+    so_far.schemas[tag] = schema
+    tiny.repository.release(
+        tag, "good" if kind == "migrates" else kind, schema=schema, follow=False
+    )
+    text = f"before {tag}"
+    so_far.rows[tiny.post(text)] = text
+    update = subprocess.Popen(
+        [sys.executable, "-m", "surefoot", "update", "--to", tag, "--wait",
+         "--home", str(tiny.home.root)],
+        env=tiny.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    if fault != "none":
+        strike(tiny, fault, chance)
+    said, _ = update.communicate(timeout=100)
+    tiny.wait_until_quiet()
+    tiny.wait_for(lambda: tiny.version() is not None, "a release serves")
+    serves = so_far.serves = assert_whole(tiny, so_far.schemas, so_far.rows)
+    allowed = {before, tag} if kind in {"good", "migrates"} else {before}
+    assert serves in allowed, (tag, fault, said)
+    if fault != "all" and kind in {"good", "migrates"}:
+        assert serves == tag, said
+    name = f"{kind}, {fault} killed: {'new' if serves == tag else 'old'}"
+    so_far.done[name] = so_far.done.get(name, 0) + 1
 
 
 def assert_history_is_whole(tiny: Tiny) -> None:

@@ -236,6 +236,32 @@ def test_after_the_adoption_the_locks_outlive_the_engine(
     assert processes.holders(database) == []
 
 
+@pytest.mark.parametrize("migrates", [True, False], ids=["migrated", "not migrated"])
+def test_after_a_power_cut_the_app_that_is_started_again_can_still_be_undone(
+    database: Path, folder: Path, *, migrates: bool
+) -> None:
+    """The guard is lost with the power, and the app brings its log in when it closes."""
+    before = support.content(database)
+
+    def engine() -> None:
+        record = pin(database, folder)
+        snapshot.prepare(record)
+        if migrates:
+            migrate(record)
+        snapshot.adopt(record)
+        (folder / "record").write_bytes(msgspec.json.encode(record))
+
+    elsewhere(engine)
+    processes.end_marked(str(folder / "main.work"), processes.GUARD)
+    record = msgspec.json.decode((folder / "record").read_bytes(), type=snapshot.Snapshot)
+    elsewhere(lambda: snapshot.keep(record))
+    with support.started(CHECKPOINTS + "\nprint('ready', flush=True)", database):
+        pass
+    assert support.content(database) != before
+    elsewhere(lambda: snapshot.restore(record, None))
+    assert support.content(database) == before
+
+
 def test_a_guard_that_was_told_to_end_by_a_signal_stays(database: Path, folder: Path) -> None:
     record = pin(database, folder)
     snapshot.adopt(record)

@@ -43,6 +43,8 @@ GUARD_S = 3600
 
 # What this process holds of each snapshot, by its work folder: the database, and the link.
 _held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
+# The snapshots, by the same, whose guard this process has left.
+_guarded: set[str] = set()
 
 
 def take(name: str, database: Path, folder: Path, *, redirectable: bool) -> Pinned:
@@ -152,7 +154,7 @@ def adopt(snapshot: Pinned) -> None:
     _check(snapshot)
     database, work = snapshot.database_path, snapshot.work_path
     held = _hold(snapshot)
-    end_marked(_key(snapshot), GUARD)
+    _end_guard(snapshot)
     files.wait_until_free(database)
     log, own_log = sqlite.companions(work)[0], sqlite.companions(database)[0]
     if snapshot.in_place:
@@ -197,6 +199,16 @@ def _adopt_in_place(snapshot: Pinned) -> None:
         _note_adopted(snapshot, log)
 
 
+def keep(snapshot: Pinned) -> None:
+    """Holds the main file where the guard was lost with the power: the app, once it has brought the
+    log in, could not be undone any more."""
+    if _key(snapshot) in _guarded:
+        return
+    held = _hold(snapshot)
+    _end_guard(snapshot)
+    _leave_guard(snapshot, held)
+
+
 def restore(
     snapshot: Pinned, keep_replaced: Path | None, *, update: str, release: str
 ) -> Path | None:
@@ -211,7 +223,7 @@ def restore(
     _check(snapshot)
     database = snapshot.database_path
     _hold(snapshot)
-    end_marked(_key(snapshot), GUARD)
+    _end_guard(snapshot)
     files.wait_until_free(database)
     kept = None
     if keep_replaced is not None and _has_rows_of_the_app(snapshot):
@@ -233,7 +245,7 @@ def release(snapshot: Pinned) -> None:
     _let_go(snapshot)
     if settling.begin(snapshot.database_path, _key(snapshot)):
         return
-    end_marked(_key(snapshot), GUARD)
+    _end_guard(snapshot)
     with (
         suppress(sqlite3.Error),  # the app does it by itself, only later
         closing(sqlite.connect(snapshot.database_path, write=True)) as connection,
@@ -290,9 +302,14 @@ def _let_go(snapshot: Pinned) -> None:
 
 def _drop_log(snapshot: Pinned) -> None:
     """Removes the database's log first, so that its index never speaks of another one."""
-    end_marked(_key(snapshot), GUARD)
+    _end_guard(snapshot)
     _let_go(snapshot)
     files.remove_companions(snapshot.database_path)
+
+
+def _end_guard(snapshot: Pinned) -> None:
+    _guarded.discard(_key(snapshot))
+    end_marked(_key(snapshot), GUARD)
 
 
 def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
@@ -312,6 +329,7 @@ def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
         cwd="/",
         pass_fds=(held.main, held.index),
     ).returncode = 0  # its end is nobody's business
+    _guarded.add(_key(snapshot))
 
 
 def _is_ready(snapshot: Pinned) -> bool:

@@ -8,6 +8,7 @@ The verbs, in the order of an update; `Snapshot` is a record for the lock (msgsp
     migrations.run(..., environment=... | migration_environment(record, variable),
                    pass_fds=pass_fds(record), within=within([record]))
     adopt(record)                                                the migration has ended well
+    keep(record)                                                 before the app is started on it
     kept = restore(record, backups_folder)                       rollback; any time before release
     release(record)                                              after the commit or the rollback
 
@@ -53,6 +54,7 @@ __all__ = [
     "Snapshot",
     "adopt",
     "has_changed",
+    "keep",
     "kept_beside",
     "migration_environment",
     "migration_url",
@@ -179,6 +181,12 @@ def was_written(snapshot: Snapshot) -> bool:
     if isinstance(snapshot, Pinned):
         return pinning.was_written(snapshot)
     return copying.was_written(snapshot)
+
+
+def keep(snapshot: Snapshot) -> None:
+    """Sees to it that `restore` stays possible whatever the app does, also after a power cut."""
+    if isinstance(snapshot, Pinned):
+        pinning.keep(snapshot)
 
 
 def has_changed(snapshot: Snapshot) -> bool:

@@ -111,6 +111,11 @@ class Databases:
             self.describe(update)
         return update
 
+    def keep(self, update: Update) -> None:
+        """Before the release is started on them: they can be put back whatever it does."""
+        for taken in snapshots(update):
+            snapshot.keep(taken)
+
     def has_migrated_data(self, update: Update) -> bool:
         """Whether there was anything that could be harmed."""
         return any(

@@ -172,6 +172,7 @@ class LocalHost:
         return update
 
     def start(self, update: Update) -> Update:
+        self.databases.keep(update)
         update = self._open_gate(update)  # from here on the app's middleware keeps the public out
         self.processes.wait(0)  # what has ended until now was stopped by us
         self._started = self._judging(update.to, update.token).__enter__()

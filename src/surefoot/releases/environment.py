@@ -97,6 +97,8 @@ def build(plan: Plan, environments: Path, progress: Progress) -> Path:
     """
     folder = environments / plan.key
     if is_whole(environments, plan.key) and not plan.dependencies.is_local:
+        for each in (folder, environments):  # its record may be seen, and not have lasted yet
+            durable.sync_folder(each)
         progress("The environment is there already.")
         return folder
     with command.exclusive(environments / ".lock", wait_s=_ORPHAN_WAIT_S) as guard:

@@ -7,13 +7,14 @@ likes. The machine's own loop is one task for each of its transitions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 from tests.simulation import invariants
 from tests.simulation.disk import ABSENT, TORN
 from tests.simulation.host import EPOCH, SimulatedHost, decoded, encoded
 from tests.simulation.world import (
+    BACKWARDS,
     CURRENT,
     HISTORY,
     LOCK,
@@ -31,6 +32,8 @@ from surefoot.update.states import ENDED, State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+    from surefoot.update.lock import Kind
 
 KILLED = 137
 MAX_ABANDONED = 3
@@ -118,14 +121,15 @@ class Simulation(SimulatedHost):
         self.at("the engine starts")
         update = Update(
             id=self.waiting() or f"i{len(self.files[HISTORY])}",
-            kind="rollback" if self.scenario.kind == "rollback" else "update",
+            kind=cast("Kind", self.scenario.kind),
+            backup="backup" if self.scenario.kind == "restore" else None,
             origin=self.scenario.origin,
             from_=self.files[CURRENT],
             to=self._target(),
             requested_at=EPOCH,
             since=EPOCH,
         )
-        if update.to == update.from_ or (
+        if (update.to == update.from_ and update.kind != "restore") or (
             self.waiting() is None and update.to in self.ledger().denied
         ):
             return self._ended(ExitCode.REFUSED)
@@ -157,11 +161,12 @@ class Simulation(SimulatedHost):
         return True
 
     def _target(self) -> str:
-        return OLD if self.scenario.kind == "rollback" else NEW
+        return NEW if self.scenario.kind == "update" else OLD
 
     def do_resume(self, _: Task) -> Task:
         self.at("the engine starts to resume")
-        self.confirm("data")  # what is seen may not be on the disk yet
+        # what is seen may not be on the disk yet
+        self.confirm("home", "data", "releases", "in_flight")
         content = self.files[LOCK]
         update = decoded(content) if content is not ABSENT else None
         if update is None and content is not ABSENT:
@@ -180,8 +185,10 @@ class Simulation(SimulatedHost):
         """A lock that cannot be read is kept aside; the disk tells what was going on."""
         if self.files[LOCK] == TORN:
             raise Violation("reads", "A power cut has left a lock that cannot be read.")
-        self.confirm("releases", "in_flight")
+        self.confirm("home", "data", "releases", "in_flight")
         update = decoded(self.files[RECORD]) if self.files[RECORD] is not ABSENT else None
+        if update is None:
+            self.undo_clone()
         self.append("lock_damaged", None)
         if update is None:
             if self.call("rename the lock aside"):
@@ -189,13 +196,9 @@ class Simulation(SimulatedHost):
             self.sync_folder("data")
             return None
         self.keep_aside()
-        forward = self._was_committed(update)
-        update = msgspec.structs.replace(
-            update,
-            state=State.COMMITTED if forward else State.ROLLING_BACK,
-            attempts={},
-            reason="" if forward else "The lock cannot be read.",
-        )
+        state = self._state_of(update)
+        reason = "The lock cannot be read." if state is State.ROLLING_BACK else ""
+        update = msgspec.structs.replace(update, state=state, attempts={}, reason=reason)
         self.world.begun = ()  # a new budget: of the old one nothing is known
         self.save(update)
         return update
@@ -204,10 +207,14 @@ class Simulation(SimulatedHost):
         """It stays in place as well: who starts at this instant must not find none."""
         self.at("link the lock aside")
 
-    def _was_committed(self, update: Update) -> bool:
-        """What was found healthy is described so before anybody is let in: to go back, where it is
-        not, loses nothing."""
-        return update.state is State.ACCEPTED
+    def _state_of(self, update: Update) -> State:
+        """What was found healthy is described so before anybody is let in; what is current and was
+        not being put back is migrated, and judged once more."""
+        if update.state is State.ACCEPTED:
+            return State.COMMITTED
+        is_new = update.to != update.from_ and self.files[CURRENT] == update.to
+        forward = is_new and self.files[BACKWARDS] is ABSENT
+        return State.PROBATION if forward else State.ROLLING_BACK
 
     def do_begin(self, task: Task) -> Task:
         assert task.update is not None

@@ -7,10 +7,12 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from tests.simulation.database import Database
+from tests.simulation.database import Database, works_on
 from tests.simulation.disk import ABSENT
-from tests.simulation.primitives import SimulatedError
+from tests.simulation.primitives import SimulatedError, change_main
 from tests.simulation.world import (
+    BACKWARDS,
+    BACKWARDS_NEW,
     CODE,
     CURRENT,
     CURRENT_NEW,
@@ -18,8 +20,8 @@ from tests.simulation.world import (
     ENV_MARKER,
     ENV_MARKER_NEW,
     ENVIRONMENT,
-    FOLDERS,
     HISTORY,
+    IN_FLIGHT,
     LEDGER,
     LEDGER_NEW,
     LOCK,
@@ -71,11 +73,20 @@ class SimulatedHost(Database):
         elif update.to == NEW:
             self.confirm("releases/2", "releases", "environments/e", "environments")
         if update.kind == "rollback" and self._schema() != self._schema_of(update.to):
-            raise SimulatedError("The database has been migrated since.")
+            update = self._undoing(update)
         if self.files[DB] is not ABSENT:
             self.call("write, check and fsync a backup of app.db")
         overlaps = self.scenario.overlaps and update.kind == "update"
         return msgspec.structs.replace(update, overlaps=overlaps)
+
+    def _undoing(self, update: Update) -> Update:
+        """`going_back.decide`."""
+        match self.scenario.undoes_by:
+            case "downgrade":
+                return msgspec.structs.replace(update, downgrades={"main": ["back"]})
+            case "backup":
+                return msgspec.structs.replace(update, restores={"main": "backup"})
+        raise SimulatedError("The database has been migrated since.")
 
     def _make(self) -> None:
         self.call("fetch the release")
@@ -136,34 +147,45 @@ class SimulatedHost(Database):
     def snapshot(self, update: Update) -> Update:
         self._begins(update)
         self._stop()
-        self.remove_tree("in_flight", FOLDERS["in_flight"])
-        record = self.take()
-        pending = ["main"] if self.scenario.migrates and update.kind == "update" else []
+        self.undo_clone()
+        self.remove_tree("in_flight", IN_FLIGHT)
+        record = self.take_copy() if self._is_replaced(update) else self.take()
+        pending = ["main"] if self._is_pending(update) else []
         update = msgspec.structs.replace(update, snapshots=[record], pending=pending)
         self.replace(RECORD, RECORD_NEW, encoded(update))
         return update
+
+    def _is_replaced(self, update: Update) -> bool:
+        """By a backup."""
+        return update.kind == "restore" or bool(update.restores)
+
+    def _is_pending(self, update: Update) -> bool:
+        is_migrated = self.scenario.migrates and update.kind == "update"
+        return is_migrated or bool(update.downgrades) or self._is_replaced(update)
 
     def migrate(self, update: Update) -> Update:
         self._begins(update)
         self._stop()
         (record,) = update.snapshots
         self.prepare(record)
-        if update.pending:
-            self._run_migration()
-        self.adopt()
+        if update.pending and self._is_replaced(update):
+            self.put_backup()
+        elif update.pending:
+            self._run_migration(record, 1 if update.downgrades else self.scenario.new_schema)
+        self.adopt(record)
         return update
 
-    def _run_migration(self) -> None:
+    def _run_migration(self, record: dict[str, Any], schema: int) -> None:
         fault = self.at("start the migration", ("fails", "fails half done"))
         if fault == "fails":
             raise MigrationError("The migration failed.")
-        self.world.orphan = True
-        self.migrate_to("half")
+        self.world.orphan = works_on(record)
+        self.migrate_to(record, "half")
         if self.at("the migration goes on") or fault or not self.scenario.migration_works:
-            self.world.orphan = False
+            self.world.orphan = ""
             raise MigrationError("The migration failed half done.")
-        self.world.orphan = False
-        self.migrate_to(self.scenario.new_schema)
+        self.world.orphan = ""
+        self.migrate_to(record, schema)
 
     def switch(self, update: Update) -> Update:
         self._begins(update)
@@ -176,6 +198,8 @@ class SimulatedHost(Database):
         return self._start(update)
 
     def _start(self, update: Update) -> Update:
+        for record in update.snapshots:
+            self.keep(record)
         self.world.listening = True
         self._tell_supervisor("try")
         return update
@@ -201,7 +225,11 @@ class SimulatedHost(Database):
 
     def put_back(self, update: Update) -> Update:
         self._begins(update)
+        if any(self.files[slot] is not ABSENT for slot in IN_FLIGHT):
+            self.replace(BACKWARDS, BACKWARDS_NEW, WHOLE)
         self._stop()
+        if not update.snapshots:
+            self.undo_clone()
         for record in update.snapshots:
             if update.pending or self.has_changed(record):
                 self.restore(record)
@@ -231,6 +259,7 @@ class SimulatedHost(Database):
         self._give_up_snapshots(update)
         self.forget(update)
         self.at("prune what is not needed any more")
+        self.sweep()
 
     def settle_ledger(self, update: Update) -> None:
         ledger = self.ledger()
@@ -316,7 +345,12 @@ class SimulatedHost(Database):
 
     def _opens_database(self, release: str | None) -> None:
         seen = self.world.database()
-        if isinstance(seen, Data):  # the app opens it, and leaves a log beside it
+        if self.world.on_server:
+            if self.scenario.migrates_by_itself and release == NEW and not self.world.is_closed():
+                self.files[DB] = seen._replace(schema=2)
+        elif isinstance(seen, Data):  # the app opens it, and leaves a log beside it
+            if not self.world.guard and self.files[LOG] is not ABSENT:
+                change_main(self.world, seen)  # the last to close it has brought it in
             if self.scenario.migrates_by_itself and release == NEW:
                 seen = seen._replace(schema=2)
             seen = seen._replace(file=self.files[DB].base)
@@ -342,9 +376,9 @@ class SimulatedHost(Database):
 
     def _give_up_snapshots(self, update: Update) -> None:
         self.remove(RECORD)  # first: it must not name a copy that is not there any more
-        if update.snapshots:
-            self.release_snapshot()
-        self.remove_tree("in_flight", FOLDERS["in_flight"])
+        for record in update.snapshots:
+            self.release_snapshot(record)
+        self.remove_tree("in_flight", IN_FLIGHT)
 
     def _schema(self) -> Any:
         seen = self.world.database()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.copying import BACKUP
 from tests.simulation.disk import ABSENT
 from tests.simulation.host import decoded
 from tests.simulation.scenarios import is_whole
-from tests.simulation.world import CURRENT, HISTORY, LEDGER, LOCK, NEW, Data, Violation
+from tests.simulation.world import CURRENT, DB, HISTORY, LEDGER, LOCK, NEW, Data, Violation
 
 from surefoot.update.states import State
 
@@ -71,6 +72,8 @@ def _check_outcome(world: World, scenario: Scenario) -> None:
         raise Violation("denied", f"Release {release} was rolled back and is not denied.")
     if event == "abandoned" and not ledger.abandoned and release not in ledger.denied:
         raise Violation("denied", f"Release {release} was abandoned, and nobody counts it.")
+    if update_is_restore(scenario, event) and not is_the_backup(world):
+        raise Violation("data", "The backup was restored, and is not what is in use.")
     if event == "committed" and ledger.commits[-1:] != (release,):
         raise Violation("history", f"Release {release} was committed, the ledger does not know.")
 
@@ -90,6 +93,15 @@ def check_request(world: World) -> None:
 
 def check_may_try(world: World) -> None:
     """Raises Violation where the schedule would try the new release and must not."""
-    for _, event, _ in world.disk.files[HISTORY]:
-        if event == "committed":
+    for _, event, to in world.disk.files[HISTORY]:
+        if event == "committed" and to == NEW:
             raise Violation("denied", f"Release {NEW} was left and would be tried again.")
+
+
+def update_is_restore(scenario: Scenario, event: str) -> bool:
+    return event == "committed" and scenario.kind == "restore"
+
+
+def is_the_backup(world: World) -> bool:
+    main = world.disk.files[DB]
+    return isinstance(main, Data) and main.file == BACKUP

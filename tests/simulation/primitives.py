@@ -16,7 +16,10 @@ from tests.simulation.world import (
     FOLDERS,
     LOG,
     NAMES,
+    SERVER_NEW,
     SNAPSHOT,
+    WORK,
+    WORK_LOG,
     Data,
 )  # fmt: skip
 
@@ -155,15 +158,45 @@ class Primitives:
 
 def write_half(world: World) -> None:
     """A migration that nobody watches goes on writing."""
-    seen = world.database()
+    seen = migrating(world, world.orphan)
     if isinstance(seen, Data) and seen.schema != "half":
-        change_main(world, seen._replace(schema="half"))
+        migrate_to(world, world.orphan, "half")
+
+
+def migrating(world: World, kind: str) -> Any:
+    """What a migration sees that works on a snapshot of this kind."""
+    files = world.disk.files
+    if kind == "pin":
+        if files[WORK] is ABSENT:  # the folder was taken away under it
+            return ABSENT
+        return files[DB] if files[WORK_LOG] is ABSENT else files[WORK_LOG]
+    return files[SERVER_NEW] if kind == "clone" else world.database()
+
+
+def migrate_to(world: World, kind: str, schema: int | str) -> None:
+    """The app's own program writes: a database keeps each of its transactions whole."""
+    seen, disk = migrating(world, kind), world.disk
+    if kind == "clone":
+        disk.files[SERVER_NEW] = seen._replace(schema=schema)
+    elif kind in {"pin", "pin in place"}:
+        log = WORK_LOG if kind == "pin" else LOG
+        main = disk.files[DB]
+        if disk.files[log] is ABSENT:  # an empty log, which says what the main file does
+            disk.write(log, main._replace(file=main.base), torn=False)
+        disk.write(log, seen._replace(schema=schema, file=main.base), torn=False)
+    else:
+        if seen is ABSENT:
+            change_main(world, seen := Data(1, True, "a"))
+        change_main(world, seen._replace(schema=schema))
 
 
 def change_main(world: World, content: Data) -> None:
     """Something writes to the main file, its log included; it may reach the disk, or not."""
     files = world.disk.files
     file = files[DB].file if isinstance(files[DB], Data) else "a"
+    if world.on_server:
+        files[DB] = content._replace(file=file)
+        return
     world.disk.write(DB, content._replace(file=file), torn=False)
     if files[LOG] is not ABSENT:
         files[LOG] = ABSENT
@@ -171,11 +204,15 @@ def change_main(world: World, content: Data) -> None:
 
 
 def make_others_stale(world: World) -> None:
-    """A user was told that a row is saved: it is in the database's log and nowhere else."""
+    """A user was told that a row is saved: it is in the database's log and nowhere else; on a
+    server it is in the database itself."""
     disk = world.disk
     seen: Data = world.database()
     for slot in DATABASES:
         disk.change_all(slot, _stale)
+    if world.on_server:
+        disk.files[DB] = seen._replace(fresh=True)
+        return
     disk.moving.pop(LOG, None)
     disk.files[LOG] = seen._replace(fresh=True, file=disk.files[DB].base)
 

@@ -57,6 +57,13 @@ class Scenario:
     old_is_healthy: bool = True
     copy_stays_good: bool = True
     """Whether the snapshot can be read when it is needed."""
+    snapshot: str = "copy"
+    """How it is taken: `copy`, `pin`, `pin in place` or `clone` (on a server)."""
+    is_redirected: bool = True
+    """Whether a migration is told to work on the clone, and does."""
+    undoes_by: str = ""
+    """How a rollback goes back over a migration: by the app's own `downgrade`, or by a `backup`,
+    which a person has agreed to."""
 
     @property
     def new_schema(self) -> int:
@@ -77,7 +84,7 @@ class Scenario:
                 files[slot] = WHOLE
             if self.new_schema == 2:
                 files[DB] = Data(2, True, "a")
-        world = World(Disk(files))
+        world = World(Disk(files), on_server=self.snapshot == "clone")
         if self.installed:
             world.app, world.goal = self.start, "run"
         return world
@@ -85,7 +92,7 @@ class Scenario:
     def works(self, world: World, release: str) -> bool:
         """Whether a release, once started on this world, answers well."""
         seen = world.database()
-        if not isinstance(seen, Data) or not is_whole(world, release):
+        if not isinstance(seen, Data) or world.is_closed() or not is_whole(world, release):
             return False
         if release == NEW:
             return self.new_is_healthy and seen.schema == self.new_schema
@@ -94,7 +101,6 @@ class Scenario:
     def use(self, world: World) -> None:
         """A user writes a row and is told that it is saved. Violation where that is a lie."""
         files = world.disk.files
-        log = files[LOG]
         release = world.app or ""
         seen = world.database()
         wanted = self.new_schema if release == NEW else 1
@@ -106,11 +112,13 @@ class Scenario:
             raise Violation(
                 "whole", f"Release {release} serves on a database of schema {seen.schema}."
             )
+        if world.is_closed():
+            raise Violation("serves", f"Release {release} serves on a database that is closed.")
         if not seen.fresh:
             raise Violation("data", f"Release {release} serves without rows that were saved.")
-        moving = world.disk.moving
-        if seen is not log or any(
-            (slot != LOG and getattr(files[slot], "fresh", False)) or slot in moving
+        moving, own = world.disk.moving, DB if world.on_server else LOG
+        if seen is not files[own] or any(
+            (slot != own and getattr(files[slot], "fresh", False)) or slot in moving
             for slot in DATABASES
         ):
             make_others_stale(world)
@@ -146,6 +154,27 @@ SCENARIOS = {
                  new_is_healthy=False),
         Scenario("rollback", kind="rollback", start=NEW, migrates=False),
         Scenario("rollback-over-a-migration", kind="rollback", start=NEW),
+        Scenario("rollback-by-downgrade", kind="rollback", start=NEW, undoes_by="downgrade"),
+        Scenario("rollback-to-a-backup", kind="rollback", start=NEW, undoes_by="backup"),
+        replace(_MIGRATION, name="migration-that-can-go-back", undoes_by="downgrade"),
+        Scenario("restore", kind="restore", migrates=False),
+        Scenario("restore-of-a-bad-backup", kind="restore", migrates=False, old_is_healthy=False),
+        replace(_MIGRATION, name="pinned", snapshot="pin"),
+        replace(_MIGRATION, name="pinned-failing-migration", snapshot="pin",
+                migration_works=False),
+        replace(_MIGRATION, name="pinned-unhealthy", snapshot="pin", new_is_healthy=False),
+        replace(_CODE_ONLY, name="pinned-migrates-by-itself", snapshot="pin",
+                migrates_by_itself=True, new_is_healthy=False),
+        replace(_MIGRATION, name="pinned-in-place-unhealthy", snapshot="pin in place",
+                new_is_healthy=False),
+        replace(_MIGRATION, name="pinned-in-place-failing-migration", snapshot="pin in place",
+                migration_works=False),
+        replace(_MIGRATION, name="cloned", snapshot="clone"),
+        replace(_MIGRATION, name="cloned-failing-migration", snapshot="clone",
+                migration_works=False),
+        replace(_MIGRATION, name="cloned-unhealthy", snapshot="clone", new_is_healthy=False),
+        replace(_MIGRATION, name="cloned-in-its-place-unhealthy", snapshot="clone",
+                is_redirected=False, new_is_healthy=False),
     )
 }  # fmt: skip
 

@@ -111,7 +111,7 @@ class PutsBackTwice(RunsBeforeGivingUp):
     """Restores what has been restored: over what was written since."""
 
     def restore(self, record: dict[str, Any]) -> None:
-        self._clear_for_another(keep=True)
+        self.clear_for_another(keep=True)
         self._put(self._checked_copy(record))
 
 
@@ -140,7 +140,7 @@ class LeavesCurrent(Simulation):
 class RestoresOverTheLog(Simulation):
     """Puts the copy into place beside the log of the file before."""
 
-    def _clear_for_another(self, *, keep: bool = False) -> None:
+    def clear_for_another(self, *, keep: bool = False) -> None:
         del keep
 
 
@@ -156,8 +156,9 @@ class KeepsDamagedLockAside(Simulation):
 class BelievesCurrent(Simulation):
     """With a damaged lock, takes the release in use for the one that was found healthy."""
 
-    def _was_committed(self, update: Update) -> bool:
-        return bool(update.to != update.from_ and self.files[CURRENT] == update.to)
+    def _state_of(self, update: Update) -> State:
+        is_new = update.to != update.from_ and self.files[CURRENT] == update.to
+        return State.COMMITTED if is_new else State.ROLLING_BACK
 
 
 class TrustsWhatItSees(Simulation):

@@ -5,6 +5,9 @@ as long as it holds every row that a user was told is saved; `file` tells one fi
 write-ahead log belongs to one file with one content only, and names both in its `file`. What the
 users have written last makes every other copy stale at that instant, so a stale database in use is
 a lost row.
+
+On a PostgreSQL server the app's database and those beside it are slots too, and `file` is the oid:
+the server makes each change durable by itself, and lets nobody into those that are closed.
 """
 
 from __future__ import annotations
@@ -21,35 +24,55 @@ if TYPE_CHECKING:
 
 NAMES = (
     "UPDATE_LOCK.json", ".UPDATE_LOCK.json.new", "update_history.jsonl", "app.db", "app.db-wal",
-    ".app.db.snapshot", ".app.db.put", "in_flight/main.db", "in_flight/.main.db.part",
-    "in_flight/main.restored", "in_flight/.main.restored.new", "in_flight/update.json",
-    "in_flight/.update.json.new", "ledger.json", ".ledger.json.new", "releases/2/app",
-    "releases/2/release.json", "releases/2/.release.json.new", "environments/e",
-    "environments/e/environment.json", "environments/e/.environment.json.new", "current",
-    ".current.new", "run/request.json",
+    ".app.db.snapshot", ".app.db.put", ".app.db.backup", ".app.db.part", "in_flight/main.db",
+    "in_flight/.main.db.part", "in_flight/main.restored", "in_flight/.main.restored.new",
+    "in_flight/update.json", "in_flight/.update.json.new", "in_flight/rolling_back",
+    "in_flight/.rolling_back.new", "in_flight/main.pin", "in_flight/.main.pin.new",
+    "in_flight/main.work/app.db", "in_flight/main.work/app.db-wal", "in_flight/main.clone",
+    "in_flight/.main.clone.new", "in_flight/main.begun", "in_flight/.main.begun.new",
+    "ledger.json", ".ledger.json.new", "releases/2/app", "releases/2/release.json",
+    "releases/2/.release.json.new", "environments/e", "environments/e/environment.json",
+    "environments/e/.environment.json.new", "current", ".current.new", "run/request.json",
+    "server: app-new", "server: app-old", "server: app-replaced", "server: closed",
 )  # fmt: skip
 (
-    LOCK, LOCK_NEW, HISTORY, DB, LOG, DB_STAGED, DB_PUT, SNAPSHOT, SNAPSHOT_PART, RESTORED,
-    RESTORED_NEW, RECORD, RECORD_NEW, LEDGER, LEDGER_NEW, CODE, MARKER, MARKER_NEW, ENVIRONMENT,
-    ENV_MARKER, ENV_MARKER_NEW, CURRENT, CURRENT_NEW, REQUEST,
+    LOCK, LOCK_NEW, HISTORY, DB, LOG,
+    DB_STAGED, DB_PUT, DB_BACKUP, DB_PART, SNAPSHOT,
+    SNAPSHOT_PART, RESTORED, RESTORED_NEW,
+    RECORD, RECORD_NEW, BACKWARDS,
+    BACKWARDS_NEW, PIN, PIN_NEW,
+    WORK, WORK_LOG, CLONE,
+    CLONE_NEW, BEGUN, BEGUN_NEW,
+    LEDGER, LEDGER_NEW, CODE, MARKER,
+    MARKER_NEW, ENVIRONMENT, ENV_MARKER,
+    ENV_MARKER_NEW, CURRENT, CURRENT_NEW, REQUEST,
+    SERVER_NEW, SERVER_OLD, SERVER_REPLACED, SERVER_CLOSED,
 ) = range(len(NAMES))  # fmt: skip
 
 FOLDERS = {
-    "data": (LOCK, LOCK_NEW, HISTORY, DB, LOG, DB_STAGED, DB_PUT),
-    "in_flight": (SNAPSHOT, SNAPSHOT_PART, RESTORED, RESTORED_NEW, RECORD, RECORD_NEW),
+    "data": (LOCK, LOCK_NEW, HISTORY, DB, LOG, DB_STAGED, DB_PUT, DB_BACKUP, DB_PART),
+    "in_flight": (
+        SNAPSHOT, SNAPSHOT_PART, RESTORED, RESTORED_NEW, RECORD, RECORD_NEW, BACKWARDS,
+        BACKWARDS_NEW, PIN, PIN_NEW, CLONE, CLONE_NEW, BEGUN, BEGUN_NEW,
+    ),
+    "in_flight/main.work": (WORK, WORK_LOG),
     "releases": (LEDGER, LEDGER_NEW, CODE),
     "releases/2": (MARKER, MARKER_NEW),
     "environments": (ENVIRONMENT,),
     "environments/e": (ENV_MARKER, ENV_MARKER_NEW),
     "home": (CURRENT, CURRENT_NEW),
     "run": (REQUEST,),
-}
+}  # fmt: skip
+IN_FLIGHT = FOLDERS["in_flight"] + FOLDERS["in_flight/main.work"]
+SERVER = (DB, SERVER_NEW, SERVER_OLD, SERVER_REPLACED)
 FOLDER_OF = {slot: folder for folder, slots in FOLDERS.items() for slot in slots}
 
-TEMPORARY = (LOCK_NEW, SNAPSHOT_PART, RESTORED_NEW, RECORD_NEW, LEDGER_NEW, MARKER_NEW,
-             ENV_MARKER_NEW, DB_STAGED, DB_PUT, CURRENT_NEW)  # fmt: skip
+TEMPORARY = (LOCK_NEW, SNAPSHOT_PART, RESTORED_NEW, RECORD_NEW, BACKWARDS_NEW, PIN_NEW, CLONE_NEW,
+             BEGUN_NEW, LEDGER_NEW, MARKER_NEW, ENV_MARKER_NEW, DB_STAGED, DB_PUT, DB_BACKUP,
+             DB_PART, CURRENT_NEW)  # fmt: skip
 """Never read by who has not written them: what a crash leaves of them is no difference."""
-DATABASES = (DB, LOG, DB_STAGED, DB_PUT, SNAPSHOT, SNAPSHOT_PART)
+DATABASES = (DB, LOG, DB_STAGED, DB_PUT, DB_BACKUP, DB_PART, SNAPSHOT, SNAPSHOT_PART, WORK_LOG,
+             SERVER_NEW, SERVER_OLD, SERVER_REPLACED)  # fmt: skip
 WHOLE = "whole"
 HALF = "half"
 CORRUPT = ("corrupt", False, "-")
@@ -90,11 +113,14 @@ class World:
     """Everything that a later instant depends on, and nothing else."""
 
     __slots__ = (
-        "app", "begun", "beside", "disk", "ended", "full", "goal", "listening", "orphan", "stopped",
+        "app", "begun", "beside", "disk", "ended", "full", "goal", "guard", "holds", "listening",
+        "on_server", "orphan", "stopped",
     )  # fmt: skip
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, on_server: bool = False) -> None:
         self.disk = disk
+        self.on_server = on_server
+        """Whether the database lies on a server."""
         self.app: str | None = None
         """The release whose processes run."""
         self.beside: str | None = None
@@ -105,8 +131,12 @@ class World:
         """Whether the engine has opened its probes."""
         self.stopped = False
         """Whether the engine knows that the app is stopped (all else it knows is the update)."""
-        self.orphan = False
-        """A migration that outlives its engine."""
+        self.orphan = ""
+        """The kind of the snapshot on which a migration outlives its engine."""
+        self.holds = False
+        """Whether the engine holds the main file of a pinned database, and the link to it."""
+        self.guard = False
+        """Whether a process holds the main file that outlives the engine."""
         self.full = False
         """The disk is full until the engine has ended."""
         self.begun: tuple[tuple[str, int], ...] = ()
@@ -122,7 +152,10 @@ class World:
         new.goal = self.goal
         new.listening = self.listening
         new.stopped = self.stopped
+        new.on_server = self.on_server
         new.orphan = self.orphan
+        new.holds = self.holds
+        new.guard = self.guard
         new.full = self.full
         new.begun = self.begun
         new.ended = self.ended
@@ -131,7 +164,7 @@ class World:
     def key(self) -> tuple[Any, ...]:
         return (
             self.disk.key(), self.app, self.beside, self.goal, self.listening, self.stopped,
-            self.orphan, self.full, self.begun, self.ended,
+            self.orphan, self.holds, self.guard, self.full, self.begun, self.ended,
         )  # fmt: skip
 
     # -- the ways to die
@@ -139,6 +172,7 @@ class World:
     def engine_dies(self) -> None:
         self.listening = False
         self.stopped = False
+        self.holds = False
         self.full = False
         self._forget_temporary()
 
@@ -147,7 +181,8 @@ class World:
         self.app = None
         self.beside = None
         self.goal = "stop"
-        self.orphan = False
+        self.orphan = ""
+        self.guard = False
 
     def power_cuts(self) -> Iterator[World]:
         """The world as each possible power cut leaves it; the first lost nothing."""
@@ -182,6 +217,12 @@ class World:
         if main is ABSENT or log is TORN or log.file != main.base:
             return CORRUPT
         return log
+
+    def is_closed(self) -> bool:
+        """Whether the server lets nobody into the app's database."""
+        main = self.disk.files[DB]
+        closed = self.disk.files[SERVER_CLOSED] or ()
+        return isinstance(main, Data) and main.file in closed
 
     def is_open(self) -> bool:
         """Whether the app's middleware lets the public in."""

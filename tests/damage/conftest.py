@@ -106,7 +106,12 @@ class Place:
     # -- the engine
 
     def engine(
-        self, verb: str, *, crash_at: State | None = None, crash_before_retry: bool = False
+        self,
+        verb: str,
+        *,
+        auto: bool = False,
+        crash_at: State | None = None,
+        crash_before_retry: bool = False,
     ) -> ExitCode | None:
         """What the supervisor would start; None where it was killed right after it has saved
         `crash_at`, or while it waited to try a step once more."""
@@ -128,7 +133,7 @@ class Place:
             engine.host.save = save_and_crash  # type: ignore[method-assign]
             engine.host.pause = wait_or_crash  # type: ignore[method-assign]
             try:
-                return engine.update() if verb == "update" else getattr(engine, verb)()
+                return engine.update(auto=auto) if verb == "update" else getattr(engine, verb)()
             except Crash:
                 return None
             finally:

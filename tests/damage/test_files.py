@@ -40,7 +40,16 @@ FILES: dict[str, Callable[[Home], Path]] = {
     "configuration": lambda home: home.root / "surefoot.toml",
     ".env": lambda home: home.root / ".env",
     "current": lambda home: home.current,
+    "hold": lambda home: home.hold,
+    "delivered": lambda home: home.delivered,
+    "delivered's lock": lambda home: home.delivered.with_suffix(".lock"),
+    "busy": lambda home: home.busy,
+    "postponed": lambda home: home.postponed,
+    "supervisor's lock": lambda home: home.run / "supervisor.lock",
+    "control": lambda home: home.control,
+    "snapshots": lambda home: home.backups / "in_flight",
 }
+CONFIGURED = {"configuration", ".env"}
 READERS = (
     ("status",),
     ("status", "--json"),
@@ -107,16 +116,19 @@ def test_doctor_and_check_end_in_words(prepared: Place, name: str, damage: Damag
 @pytest.mark.parametrize(
     "name", sorted(FILES.keys() - {"lock", "configuration", ".env", "current"})
 )
+@pytest.mark.parametrize("auto", [False, True], ids=["asked for", "by itself"])
 @settings(some, max_examples=6)
 @given(damage=ANY)
-def test_the_next_update_comes_to_an_end(prepared: Place, name: str, damage: Damage) -> None:
+def test_the_next_update_comes_to_an_end(
+    prepared: Place, name: str, damage: Damage, *, auto: bool
+) -> None:
     """Whatever is damaged, it ends with a release in use that is whole, and with every row."""
     prepared.restore()
     file = FILES[name](prepared.home)
     file.parent.mkdir(exist_ok=True)
     damage.do(file)
     with contextlib.suppress(SurefootError):
-        prepared.engine("update")
+        prepared.engine("update", auto=auto)
     if prepared.home.lock.exists():  # the supervisor would start it again
         prepared.engine("resume")
     assert not prepared.home.lock.exists()

@@ -95,8 +95,9 @@ class Clones(Copies):
         self.replace(RESTORED, RESTORED_NEW, WHOLE)
 
     def release_clone(self) -> None:
-        for slot in (CLONE, BEGUN, RESTORED):
-            self.remove(slot)
+        if self.has_folder():
+            for slot in (CLONE, BEGUN, RESTORED):
+                self.remove(slot)
 
     def sweep(self) -> None:
         """After the update, when nobody waits."""

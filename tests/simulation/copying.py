@@ -14,6 +14,7 @@ from tests.simulation.world import (
     DB_PUT,
     DB_STAGED,
     FOLDER_OF,
+    IN_FLIGHT,
     LOG,
     RESTORED,
     RESTORED_NEW,
@@ -81,8 +82,13 @@ class Copies(Primitives):
         self.replace(RESTORED, RESTORED_NEW, WHOLE)
 
     def release_copy(self) -> None:
-        self.remove(SNAPSHOT)
-        self.remove(RESTORED)
+        if self.has_folder():
+            self.remove(SNAPSHOT)
+            self.remove(RESTORED)
+
+    def has_folder(self) -> bool:
+        """Of the snapshots: it is made with the first and goes with the last of what is in it."""
+        return any(self.files[slot] is not ABSENT for slot in IN_FLIGHT)
 
     def put_backup(self) -> None:
         """`backups.restore`. To whoever has asked for it the backup is what the data is to be, as

@@ -225,7 +225,7 @@ class SimulatedHost(Database):
 
     def put_back(self, update: Update) -> Update:
         self._begins(update)
-        if any(self.files[slot] is not ABSENT for slot in IN_FLIGHT):
+        if self.has_folder():
             self.replace(BACKWARDS, BACKWARDS_NEW, WHOLE)
         self._stop()
         if not update.snapshots:
@@ -375,7 +375,8 @@ class SimulatedHost(Database):
         self.sync_folder("home")
 
     def _give_up_snapshots(self, update: Update) -> None:
-        self.remove(RECORD)  # first: it must not name a copy that is not there any more
+        if self.has_folder():
+            self.remove(RECORD)  # first: it must not name a copy that is not there any more
         for record in update.snapshots:
             self.release_snapshot(record)
         self.remove_tree("in_flight", IN_FLIGHT)

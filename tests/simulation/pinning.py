@@ -90,8 +90,9 @@ class Pins(Copies):
         self.world.holds = False
 
     def release_pin(self) -> None:
-        self.remove(PIN)
-        self.remove(RESTORED)
+        if self.has_folder():
+            self.remove(PIN)
+            self.remove(RESTORED)
         self._remove_work()
         self._end_guard()
 

@@ -12,6 +12,8 @@ from tests.simulation.world import Violation, World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.simulation.scenarios import Scenario
+
 
 class _Crashed(BaseException):
     """The engine, or everything, has ended at this call."""
@@ -79,8 +81,19 @@ def replay(
 ) -> tuple[list[tuple[str, str]], Violation | None]:
     """Runs the history that `text` names; returns what happened, and the promise it broke."""
     name, *faults = text.split(",")
-    scenario = SCENARIOS[name]
-    script = _Script(tuple(map(parsed, faults)))
+    history = tuple(map(parsed, faults))
+    return replayed(SCENARIOS[name], history, simulation=simulation, left_out=left_out)
+
+
+def replayed(
+    scenario: Scenario,
+    history: History = (),
+    *,
+    simulation: type[Simulation] = Simulation,
+    left_out: frozenset[str] = frozenset(),
+) -> tuple[list[tuple[str, str]], Violation | None]:
+    """The same, of any scenario."""
+    script = _Script(history)
     replaying_simulation = replaying(simulation, script)
     world = scenario.world()
     task = first_task(world)

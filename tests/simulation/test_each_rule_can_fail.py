@@ -76,6 +76,12 @@ MISSING_CALLS = [
     ("unlink current", "first-install", "data", 1),
     ("unlink in_flight/update.json", "failing-migration", "whole", 1),
     ("unlink UPDATE_LOCK.json", "migration", "ends", 0),
+    ("fsync in_flight/main.work/app.db-wal", "pinned", "whole", 1),  # the migration
+    ("unlink app.db-wal", "pinned-unhealthy", "whole", 0),
+    ("fsync app.db-wal", "pinned-in-place", "whole", 1),
+    ("fsync in_flight/.main.clone.new", "cloned", "whole", 1),
+    ("fsync in_flight/.rolling_back.new", "pinned", "whole", 3),
+    ("fsync ..app.db.backup.part", "restore", "data", 1),
 ]
 
 
@@ -242,6 +248,43 @@ class OverlapsAMigration(Simulation):
         return release is not None
 
 
+class LosesTheGuard(Simulation):
+    """Starts the app after a power cut and lets it bring the migration's log in."""
+
+    def keep(self, record: dict[str, Any]) -> None:
+        del record
+
+
+class LeavesNoGuard(Simulation):
+    """Lets go of the main file with the engine."""
+
+    def _leave_guard(self) -> None:
+        pass
+
+
+class LeavesItClosed(Simulation):
+    """Does not open the database again that it has closed only to take the snapshot."""
+
+    def undo_clone(self) -> None:
+        pass
+
+
+class TurnsRound(Simulation):
+    """Does not leave a word that everything is being put back."""
+
+    def replace(self, slot: int, temporary: int, content: Any) -> None:
+        if slot != simulated.BACKWARDS:
+            super().replace(slot, temporary, content)
+
+
+class PutsTheBackupAgain(Simulation):
+    """Over what users have written since."""
+
+    def conclude(self, update: Update) -> None:
+        super().conclude(update)
+        self.put_backup()
+
+
 class BreaksSilently(Simulation):
     """Gives no reason."""
 
@@ -269,6 +312,11 @@ OTHER_ORDERS: list[tuple[type[Simulation], str, str, int]] = [
     (LeavesWhatRunsBeside, "overlap", "serves", 1),
     (TakesOverBeforeItIsCurrent, "overlap", "whole", 0),
     (OverlapsAMigration, "migration", "whole", 0),
+    (LosesTheGuard, "pinned-unhealthy", "whole", 1),
+    (LeavesNoGuard, "pinned-unhealthy", "whole", 0),
+    (LeavesItClosed, "cloned", "serves", 1),
+    (TurnsRound, "migration", "whole", 2),
+    (PutsTheBackupAgain, "restore", "data", 0),
     (BreaksSilently, "lost-snapshot", "says why", 0),
 ]
 

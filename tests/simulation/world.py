@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 NAMES = (
     "UPDATE_LOCK.json", ".UPDATE_LOCK.json.new", "update_history.jsonl", "app.db", "app.db-wal",
-    ".app.db.snapshot", ".app.db.put", ".app.db.backup", ".app.db.part", "in_flight/main.db",
+    ".app.db.snapshot", ".app.db.put", ".app.db.backup", "..app.db.backup.part",
+    "in_flight/main.db",
     "in_flight/.main.db.part", "in_flight/main.restored", "in_flight/.main.restored.new",
     "in_flight/update.json", "in_flight/.update.json.new", "in_flight/rolling_back",
     "in_flight/.rolling_back.new", "in_flight/main.pin", "in_flight/.main.pin.new",

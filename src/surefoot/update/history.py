@@ -91,6 +91,8 @@ class History:
             os.write(descriptor, line)
             if lasting:
                 os.fsync(descriptor)
+                if not size:  # it may have been made only now
+                    durable.sync_folder(self._path.parent)
         finally:
             os.close(descriptor)
         if self._echo is not None and text:
@@ -235,6 +237,7 @@ class History:
         try:
             if os.path.lexists(kept):
                 return False
+            durable.sync_file(self._path)  # all of it: the next one begins where it ends
             self._path.rename(kept)
             durable.sync_folder(self._path.parent)
             for part in [*parts, _Part(kept, begin, size_bytes, 0)][:-KEPT_FILES]:

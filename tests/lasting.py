@@ -39,9 +39,9 @@ class _Watcher:
             source, target = map(os.fspath, arguments[:2])
             self._renamed(source)
             self._forget(os.path.dirname(source), os.path.dirname(target))  # noqa: PTH120
-        elif event == "os.mkdir" and os.path.lexists(arguments[0]):
-            return
-        elif event == "os.rmdir" and _TEMPORARY.search(os.fsdecode(arguments[0])):
+        elif (event == "os.mkdir" and os.path.lexists(arguments[0])) or (
+            event == "os.rmdir" and _TEMPORARY.search(os.fsdecode(arguments[0]))
+        ):
             return
         elif event in {"os.remove", "os.mkdir", "os.rmdir"}:
             self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120

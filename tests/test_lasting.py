@@ -14,7 +14,7 @@ from tests.lasting import lasting
 from tests.releases.remote import Remote
 
 from surefoot import durable
-from surefoot.databases import backups, copying, files, journal_mode
+from surefoot.databases import backups, copying, files, journal_mode, replacing, retention
 from surefoot.home import Home
 from surefoot.releases import kept
 from surefoot.releases.git import Candidate, GitSource
@@ -184,7 +184,7 @@ def keep_what_is_replaced(root: Path, database: Path) -> None:
     support.insert(database, 1)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    backups.keep_replaced(root / "backups", database, database="main")
+    replacing.keep_replaced(root / "backups", database, database="main")
 
 
 def duplicate(root: Path, database: Path) -> None:
@@ -252,7 +252,7 @@ def test_removed_backups_are_gone_for_good(root: Path, database: Path) -> None:
     for _ in range(3):
         back_up(root, database)
     with lasting(root):
-        assert backups.prune(root / "backups", 1, set())
+        assert retention.prune(root / "backups", 1, set())
 
 
 def test_what_is_not_flushed_is_seen(root: Path) -> None:

@@ -151,6 +151,17 @@ def test_who_is_outside_of_it_cannot_write_meanwhile(database: Path, folder: Pat
     snapshot.release(record)
 
 
+@pytest.mark.parametrize("is_able", [True, False])
+def test_root_in_a_container_may_mostly_not_mount(database: Path, is_able: bool) -> None:
+    code = (
+        "import pathlib, sys; from surefoot.databases import binding;"
+        "print(binding.is_possible(pathlib.Path(sys.argv[1])))"
+    )
+    without = [] if is_able else ["setpriv", "--bounding-set", "-sys_admin"]
+    command = [*without, sys.executable, "-c", code, str(database)]
+    assert subprocess.check_output(command, text=True).strip() == str(is_able)
+
+
 def test_where_it_cannot_be_done_the_database_is_pinned_in_place(
     database: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -541,3 +541,28 @@ def test_what_is_missing_is_said_with_what_to_do(
         with postgresql.superuser("shop") as session:
             session.execute(back.encode())
     assert said(shop) == ""
+
+
+def test_who_could_not_be_sent_away_is_known_before(
+    postgresql: PostgresqlServer, shop: PostgresqlDatabase
+) -> None:
+    with postgresql.superuser("postgres") as session:
+        session.execute(
+            "CREATE ROLE clerk LOGIN PASSWORD 'clerk'; CREATE ROLE boss SUPERUSER LOGIN"
+        )
+        session.execute("ALTER ROLE boss PASSWORD 'boss'")
+    address = f"host=127.0.0.1 port={postgresql.port} dbname=shop"
+    try:
+        with (
+            psycopg.connect(address, user="clerk", password="clerk", application_name="till"),
+            psycopg.connect(address, user="boss", password="boss"),
+            psycopg.connect(postgresql.url("shop")),
+        ):
+            assert shop.intruders() == ["boss", "clerk (till)"]
+            with postgresql.superuser("postgres") as session:
+                session.execute("GRANT pg_signal_backend TO notes")
+            assert shop.intruders() == ["boss"]
+        assert shop.intruders() == []
+    finally:
+        with postgresql.superuser("postgres") as session:
+            session.execute("REVOKE pg_signal_backend FROM notes; DROP ROLE clerk, boss")

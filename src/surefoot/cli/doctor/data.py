@@ -51,6 +51,13 @@ def _postgresql(name: str, settings: Settings, subject: Subject) -> Iterator[Fin
         yield problem(f"{name}: {lack.message}", lack.next_step)
     if not lacks:
         yield ok(f"{name}: {found.in_words()}.")
+        if intruders := found.intruders():
+            yield warning(
+                f"{name}: {', '.join(intruders)} is in it, whose session its role may not end: an "
+                "update would be rolled back.",
+                "Let it: GRANT pg_signal_backend TO the role. A superuser's session only its owner "
+                "can end.",
+            )
     file = subject.home.root / FILE_NAME
     if found.address.password is not None and file.stat().st_mode & 0o004:
         yield warning(f"{name}: everybody can read its password in {file}.", f"chmod o-r {file}")

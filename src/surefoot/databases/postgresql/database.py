@@ -57,6 +57,10 @@ class PostgresqlDatabase:
     def lacks(self) -> list[DatabaseError]:
         return list(rights.lacks(self.server, self.address))
 
+    def intruders(self) -> list[str]:
+        """Who is in it just now, and could not be sent away for an update."""
+        return rights.intruders(self.server, self.address)
+
     def in_words(self) -> str:
         """What and how large it is, and who is in it."""
         with self.server.around() as session:

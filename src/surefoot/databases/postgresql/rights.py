@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from surefoot.databases.postgresql.server import Connection, Server
     from surefoot.databases.postgresql.url import Address
 
+# Who may end a session: see pg_terminate_backend.
+_NOT_TO_BE_ENDED = """
+    SELECT DISTINCT usename || coalesce(' (' || nullif(application_name, '') || ')', '')
+    FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid
+    WHERE datname = %s AND pid <> pg_backend_pid() AND NOT pg_has_role(usesysid, 'MEMBER')
+      AND (rolsuper OR NOT pg_has_role('pg_signal_backend', 'USAGE'))
+    ORDER BY 1
+"""
 _UNREADABLE = """
     SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'S', 'm') AND NOT has_table_privilege(c.oid, 'SELECT')
@@ -57,6 +65,12 @@ def lacks(server: Server, address: Address) -> Iterator[DatabaseError]:
                 f"database {address.name} cannot be backed up.",
                 next_step=f"Let it: GRANT pg_read_all_data TO {inside.info.user}.",
             )
+
+
+def intruders(server: Server, address: Address) -> list[str]:
+    """Who is in the database just now, and could not be sent away for an update."""
+    with server.around() as session:
+        return [str(row[0]) for row in session.execute(_NOT_TO_BE_ENDED, [address.name])]
 
 
 def _of_role(session: Connection, name: str) -> Iterator[DatabaseError]:

@@ -39,12 +39,12 @@ class _Watcher:
             source, target = map(os.fspath, arguments[:2])
             self._renamed(source)
             self._forget(os.path.dirname(source), os.path.dirname(target))  # noqa: PTH120
-        elif (event == "os.mkdir" and os.path.lexists(arguments[0])) or (
-            event == "os.rmdir" and _TEMPORARY.search(os.fsdecode(arguments[0]))
-        ):
-            return
-        elif event in {"os.remove", "os.mkdir", "os.rmdir"}:
-            self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120
+        elif event == "os.mkdir":
+            if not os.path.lexists(arguments[0]):
+                self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120
+        elif event in {"os.remove", "os.rmdir"}:
+            if not _TEMPORARY.search(os.fsdecode(arguments[0])):
+                self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120
         elif event in {"os.link", "os.symlink"}:
             self._forget(os.path.dirname(os.fspath(arguments[1])))  # noqa: PTH120
 

@@ -49,7 +49,10 @@ FILES: dict[str, Callable[[Home], Path]] = {
     "control": lambda home: home.control,
     "snapshots": lambda home: home.backups / "in_flight",
 }
-CONFIGURED = {"configuration", ".env"}
+CONFIGURED = {"configuration", ".env", "current"}
+SELDOM = {"delivered", "delivered's lock", "postponed", "supervisor's lock", "control", "snapshots"}
+"""Of which nothing more is read than that they are there, or how far somebody is."""
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SELDOM else n for n in FILES]
 READERS = (
     ("status",),
     ("status", "--json"),
@@ -81,7 +84,7 @@ def listed(home: Home) -> dict[str, tuple[int, int]]:
     return found
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 @some
 @given(damage=ANY)
 def test_whoever_looks_gets_an_answer_and_changes_nothing(
@@ -100,7 +103,7 @@ def test_whoever_looks_gets_an_answer_and_changes_nothing(
     assert listed(prepared.home) == before
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", NAMES)
 @settings(some, max_examples=3)
 @given(damage=ANY)
 def test_doctor_and_check_end_in_words(prepared: Place, name: str, damage: Damage) -> None:
@@ -114,9 +117,13 @@ def test_doctor_and_check_end_in_words(prepared: Place, name: str, damage: Damag
 
 
 @pytest.mark.parametrize(
-    "name", sorted(FILES.keys() - {"lock", "configuration", ".env", "current"})
+    ("name", "auto"),
+    [
+        *((n, False) for n in sorted(FILES.keys() - SELDOM - {"lock", *CONFIGURED})),
+        *((n, True) for n in ("hold", "busy")),
+        *(pytest.param(n, auto, marks=pytest.mark.slow) for n in SELDOM for auto in (False, True)),
+    ],
 )
-@pytest.mark.parametrize("auto", [False, True], ids=["asked for", "by itself"])
 @settings(some, max_examples=6)
 @given(damage=ANY)
 def test_the_next_update_comes_to_an_end(

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
 from surefoot.databases import backups, binding, files, journal_mode, locks, settling, sqlite
 from surefoot.databases.processes import GUARD, SETTLING, end_marked
 from surefoot.databases.records import Pinned, Stamp
-from surefoot.errors import DatabaseError
+from surefoot.errors import DamagedError, DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +128,7 @@ def prepare(snapshot: Pinned) -> None:
     """Back to `take`: an empty log beside the link, none beside the database."""
     end_marked(snapshot.folder)
     _check(snapshot)
-    if snapshot.valid_path.read_bytes() or (
+    if stored.read(snapshot.valid_path) or (
         snapshot.in_place and files.has_log(snapshot.database_path)
     ):
         _drop_log(snapshot)
@@ -175,7 +175,7 @@ def adopt(snapshot: Pinned) -> None:
         durable.sync_folder(work.parent)
         # As SQLite does when it is the first to open a database: the index is made anew.
         os.ftruncate(held.index, 0)
-    elif not snapshot.valid_path.read_bytes():
+    elif not stored.read(snapshot.valid_path):
         _note_adopted(snapshot, own_log)
     locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_RDLCK)
     locks.lock(held.index, locks.WRITE_BYTE, 1, fcntl.F_UNLCK)
@@ -195,7 +195,7 @@ def _adopt_in_place(snapshot: Pinned) -> None:
     if log.exists():
         durable.sync_file(log)
         durable.sync_folder(database.parent)
-    if not snapshot.valid_path.read_bytes():
+    if not stored.read(snapshot.valid_path):
         _note_adopted(snapshot, log)
 
 
@@ -350,11 +350,11 @@ def _has_rows_of_the_app(snapshot: Pinned) -> bool:
     log = sqlite.companions(snapshot.database_path)[0]
     if not files.has_log(snapshot.database_path):
         return False
-    if snapshot.in_place and not snapshot.valid_path.read_bytes():
+    if snapshot.in_place and not stored.read(snapshot.valid_path):
         return False  # the app was not started since
     try:
-        adopted = msgspec.json.decode(snapshot.valid_path.read_bytes(), type=Stamp | None)
-    except (OSError, msgspec.MsgspecError):
+        adopted = msgspec.json.decode(stored.read(snapshot.valid_path), type=Stamp | None)
+    except (OSError, DamagedError, msgspec.MsgspecError):
         return True
     return adopted is None or not _is_like(files.stamp(log), adopted)
 

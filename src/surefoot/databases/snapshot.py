@@ -32,9 +32,7 @@ import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from surefoot import durable
+from surefoot import durable, stored
 from surefoot.databases import binding, copying, journal_mode, pinnable, pinning, settling, sqlite
 from surefoot.databases.processes import MARK, end_marked
 from surefoot.databases.records import Absent, Cloned, Copied, Pinned, Snapshot
@@ -112,12 +110,19 @@ def take(
 
 def only_taken(folder: Path) -> list[Snapshot]:
     """The snapshots in a folder, whole or not, with which nothing was done since: of databases that
-    were closed for them, and are to be opened if the update knows nothing of it."""
-    found = [
-        msgspec.json.decode(file.read_bytes(), type=Cloned)
-        for file in sorted(folder.glob("*.clone"))
-    ]
+    were closed for them, and are to be opened if the update knows nothing of it.
+
+    Raises DamagedError where it cannot be known which they are.
+    """
+    found = [_record(file) for file in sorted(folder.glob("*.clone"))]
     return [snapshot for snapshot in found if not snapshot.begun_path.exists()]
+
+
+def _record(file: Path) -> Cloned:
+    try:
+        return stored.load(file, Cloned)
+    except FileNotFoundError:
+        raise stored.damaged(str(file), "it leads to nothing") from None
 
 
 def migration_url(snapshot: Snapshot, scheme: str = SCHEME) -> str:
@@ -222,7 +227,7 @@ def kept_beside(snapshot: Snapshot) -> str | None:
     """The database on the server that was replaced when this one was put back."""
     if not isinstance(snapshot, Cloned) or not snapshot.restored_path.exists():
         return None
-    return snapshot.restored_path.read_text(encoding="utf-8") or None
+    return stored.read(snapshot.restored_path).decode(errors="replace") or None
 
 
 def release(snapshot: Snapshot) -> None:

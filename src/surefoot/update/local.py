@@ -37,6 +37,7 @@ from surefoot.update.states import State, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from surefoot.config import Config
     from surefoot.health.judge import Verdict
@@ -340,12 +341,11 @@ class LocalHost:
         self.sync()
         for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
             try:
-                update = load(folder / DESCRIPTION)
-            except FileNotFoundError:  # the snapshot was not complete: nothing had been begun
-                self.databases.undo(folder)
-                continue
+                update = self._described(folder)
             except DamagedError as error:
                 return self._unknown(folder.name, f"{why} {error.message}")
+            if update is None:
+                continue
             if update.state is State.ACCEPTED:
                 return msgspec.structs.replace(update, state=State.COMMITTED)
             is_new = update.to != update.from_ and self.store.current_id() == update.to
@@ -358,6 +358,15 @@ class LocalHost:
                 reason="" if forward else why,
             )
         return None
+
+    def _described(self, folder: Path) -> Update | None:
+        """The update that the snapshots in a folder belong to; None where they were not complete:
+        then nothing had been begun."""
+        try:
+            return load(folder / DESCRIPTION)
+        except FileNotFoundError:
+            self.databases.undo(folder)
+            return None
 
     def _unknown(self, name: str, why: str) -> Update:
         """All that is known is that something may be half way: nothing must be started."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot import durable
+from surefoot import durable, stored
 from surefoot.databases.postgresql import catalog, contents, names, properties
 from surefoot.databases.postgresql.server import Server
 from surefoot.databases.postgresql.url import read
@@ -189,7 +189,7 @@ def _beside(record: Cloned, role: names.Role) -> str:
 
 def _address(record: Cloned) -> Address:
     try:
-        return read(record.url_path.read_text(encoding="utf-8"))
+        return read(stored.read(record.url_path).decode(errors="replace"))
     except FileNotFoundError:
         raise DatabaseError(
             f"The snapshot's folder {record.folder} has lost what it takes to reach the database "

@@ -34,6 +34,14 @@ def remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
+def discard(path: Path) -> None:
+    """Removes whatever has this name, for good: also a folder that should have been a file."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        remove(path)
+
+
 def link(path: Path, target: str) -> None:
     """Makes `path` a symlink to `target` by one rename."""
     temporary = path.with_name(f".{path.name}.new")

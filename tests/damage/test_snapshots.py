@@ -17,6 +17,8 @@ from surefoot.errors import ExitCode
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.damage.conftest import Place
 
 PINNED = ("main.pin", "main.work", "main.restored", "rolling_back", "update.json")
@@ -26,6 +28,11 @@ DAMAGE = [
     *(Damage(what) for what in ("a loop", "a dangling link", "a folder", "a pipe", "nothing")),
 ]
 SOME = [DAMAGE[0], DAMAGE[2], DAMAGE[6], DAMAGE[7]]
+
+
+def _how_often(state: State, name: str, *, lock_too: bool) -> Sequence[pytest.MarkDecorator]:
+    often = state is State.PROBATION and name in {"main.pin", "main.db"} and not lock_too
+    return () if often else (pytest.mark.slow,)
 
 
 def assert_whole_or_said(place: Place) -> None:
@@ -44,16 +51,21 @@ def assert_whole_or_said(place: Place) -> None:
     assert (used, schema) in {(place.tiny.id_of("v2"), 1), (place.tiny.id_of("v3"), 2)}
 
 
-@pytest.mark.parametrize("lock_too", [False, True], ids=["lock whole", "lock damaged"])
-@pytest.mark.parametrize("name", [*dict.fromkeys((*PINNED, *COPIED))])
-@pytest.mark.parametrize("state", [State.SNAPSHOTTED, State.PROBATION])
+CASES = [
+    pytest.param(state, name, lock_too, marks=_how_often(state, name, lock_too=lock_too))
+    for state in (State.SNAPSHOTTED, State.PROBATION)
+    for name in dict.fromkeys((*PINNED, *COPIED))
+    for lock_too in (False, True)
+]
+
+
+@pytest.mark.parametrize(("state", "name", "lock_too"), CASES)
 def test_a_damaged_file_of_a_snapshot_leads_to_a_whole_release_or_to_a_person(
     place: Place,
     state: State,
     name: str,
+    lock_too: bool,  # noqa: FBT001 - pytest's
     monkeypatch: pytest.MonkeyPatch,
-    *,
-    lock_too: bool,
 ) -> None:
     if name in PINNED and name != "update.json":
         monkeypatch.setattr(pinnable, "PAYS_FROM_BYTES", 0)

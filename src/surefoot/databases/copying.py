@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def take(name: str, database: Path, folder: Path, *, reason: str = "") -> Copied | Absent:
     """Copies the database, everything that is committed in it included."""
-    durable.remove(folder / f"{name}.restored")
+    durable.discard(folder / f"{name}.restored")
     if not database.exists():
         return Absent(name=name, database=str(database), folder=str(folder))
     copy = folder / f"{name}.db"
@@ -124,8 +124,8 @@ def release(snapshot: Copied | Absent) -> None:
     """Removes the copy; the database keeps its content."""
     if snapshot.folder_path.is_dir():
         if isinstance(snapshot, Copied):
-            durable.remove(snapshot.copy_path)
-        durable.remove(snapshot.restored_path)
+            durable.discard(snapshot.copy_path)
+        durable.discard(snapshot.restored_path)
 
 
 def _is_untouched(snapshot: Copied) -> bool:

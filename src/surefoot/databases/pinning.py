@@ -101,7 +101,7 @@ def clear(name: str, folder: Path) -> None:
     for held in _held.pop(str(work), ()):
         if held is not None:
             held.close()
-    durable.remove(folder / f"{name}.pin")
+    durable.discard(folder / f"{name}.pin")
     durable.remove_tree(work)
 
 
@@ -240,8 +240,8 @@ def restore(
 def release(snapshot: Pinned) -> None:
     """Lets the main file change again, and brings the log into it beside the running app."""
     if snapshot.folder_path.is_dir():
-        durable.remove(snapshot.valid_path)
-        durable.remove(snapshot.restored_path)
+        durable.discard(snapshot.valid_path)
+        durable.discard(snapshot.restored_path)
     _let_go(snapshot)
     if settling.begin(snapshot.database_path, _key(snapshot)):
         return

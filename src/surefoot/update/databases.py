@@ -151,7 +151,7 @@ class Databases:
         """From here on nothing is put back."""
         folder = self.folder(update)
         if folder.is_dir():  # first of all: half of a snapshot is none to be put back
-            durable.remove(folder / DESCRIPTION)
+            durable.discard(folder / DESCRIPTION)
         for taken in snapshots(update):
             snapshot.release(taken)
         durable.remove_tree(folder.parent)

@@ -57,7 +57,7 @@ def take(name: str, address: Address, folder: Path, *, redirectable: bool) -> Cl
             schema_digest=digest,
         )
         for marker in (record.restored_path, record.begun_path):
-            durable.remove(marker)
+            durable.discard(marker)
         durable.write(record.url_path, address.url(address.name).encode(), mode=0o600)
         durable.write(record.record_path, msgspec.json.encode(record))
         try:
@@ -147,7 +147,7 @@ def release(record: Cloned) -> None:
         # In this order: without the record nobody asks whether a migration has begun.
         paths = (record.record_path, record.begun_path, record.restored_path, record.url_path)
         for path in paths:
-            durable.remove(path)
+            durable.discard(path)
 
 
 def _clone(session: Connection, record: Cloned) -> None:

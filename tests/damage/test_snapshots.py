@@ -64,7 +64,7 @@ def test_a_damaged_file_of_a_snapshot_leads_to_a_whole_release_or_to_a_person(
     place: Place,
     state: State,
     name: str,
-    lock_too: bool,  # noqa: FBT001 - pytest's
+    lock_too: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if name in PINNED and name != "update.json":

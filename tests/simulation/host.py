@@ -350,7 +350,8 @@ class SimulatedHost(Database):
                 self.files[DB] = seen._replace(schema=2)
         elif isinstance(seen, Data):  # the app opens it, and leaves a log beside it
             if not self.world.guard and self.files[LOG] is not ABSENT:
-                change_main(self.world, seen)  # the last to close it has brought it in
+                change_main(self.world, seen)  # the last to close it has brought it in, durably
+                self.disk.sync(DB)
             if self.scenario.migrates_by_itself and release == NEW:
                 seen = seen._replace(schema=2)
             seen = seen._replace(file=self.files[DB].base)

@@ -338,7 +338,7 @@ OTHER_RULES: list[tuple[State, dict[str, Any], str, str, int]] = [
     (State.PROBATION, {"failed": State.RESTORED}, "unhealthy", "healthy", 0),
     (State.ROLLING_BACK, {"failed": State.RESTORED}, "lost-snapshot", "whole", 0),
     (State.SNAPSHOTTED, {"failed": State.ABANDONED}, "failing-migration", "whole", 0),
-    (State.SNAPSHOTTED, {"attempts": 99}, "migration", "budget", 3),
+    (State.REQUESTED, {"attempts": 99}, "rollback-over-a-migration", "budget", 3),
     (State.ROLLING_BACK, {"attempts": 99}, "lost-snapshot", "budget", 0),
 ]
 
@@ -395,7 +395,7 @@ def test_a_gate_that_opens_before_the_verdict_is_on_the_disk_loses_rows(
 ) -> None:
     gate.setattr(simulated, "CLOSED_STATES", simulated.CLOSED_STATES - {"accepted"})
 
-    caught("migration", "data", faults=1)
+    caught("migration", "data", faults=2)
 
 
 def test_the_apps_gate_is_the_one_that_is_simulated() -> None:

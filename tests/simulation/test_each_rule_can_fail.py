@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -400,3 +401,11 @@ def test_a_gate_that_opens_before_the_verdict_is_on_the_disk_loses_rows(
 
 def test_the_apps_gate_is_the_one_that_is_simulated() -> None:
     assert lockfile.CLOSED_STATES == simulated.CLOSED_STATES
+
+
+def test_the_page_of_the_promise_says_how_many_rules_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "promise.md").read_text("utf-8")
+    number = len(MISSING_CALLS) + len(OTHER_ORDERS) + len(OTHER_RULES)
+    others = 3  # a machine that goes round, and two gates
+
+    assert f"{number + others} of them are switched off" in " ".join(page.split())

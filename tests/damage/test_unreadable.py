@@ -87,6 +87,8 @@ def test_the_engine_ends_with_a_whole_release_and_every_row(
     assert (used, schema) in {(place.tiny.id_of("v2"), 1), (place.tiny.id_of("v3"), 2)}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not may_read_everything(), reason="it has been run already")
 def test_all_of_it_for_one_who_may_not_read_everything() -> None:
     try:

@@ -20,6 +20,7 @@ SCHEMA = """
 
 def after(tmp_path: Path, migration: str, *, also: str = "") -> list[comparison.Change]:
     """What is said of a migration; the database is open all the while, as an app has it."""
+    tmp_path.mkdir(exist_ok=True)
     live, before, migrated = (tmp_path / name for name in ("live.db", "before.db", "after.db"))
     with closing(sqlite3.connect(live, isolation_level=None)) as connection:
         connection.executescript(SCHEMA + also)
@@ -125,6 +126,20 @@ def test_every_change_is_listed_for_people(tmp_path: Path) -> None:
         "notes            3           3  pinned",
         "tags             -           1",
     ]
+
+
+def test_what_stays_as_it_is_is_told_after_what_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = after(
+        tmp_path, "DELETE FROM notes WHERE id = 2; CREATE TABLE a (id); ALTER TABLE links ADD x"
+    )
+    assert [(c.table, c.rows_before, c.rows_after) for c in changes] == [
+        ("notes", 3, 2), ("a", None, 0), ("links", 2, 2)
+    ]  # fmt: skip
+    assert [change.is_none for change in changes] == [False, False, True]
+    monkeypatch.setattr(comparison, "UNCHANGED", 0)
+    assert [change.table for change in after(tmp_path / "again", "SELECT 1")] == []
 
 
 def test_names_of_any_kind_are_only_names(tmp_path: Path) -> None:

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOTES_OF_TOOLS = frozenset({"alembic_version", "django_migrations"})
+UNCHANGED = 100
+"""Tables of which only their rows are told, at most: the history keeps the report."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A table that has other rows or columns than before, or is not there any more."""
+    """A table before and after."""
 
     table: str
     rows_before: int | None
@@ -37,6 +39,12 @@ class Change:
     columns_gone: tuple[str, ...] = ()
     is_gone: bool = False
     renamed_to: str = ""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it has as many rows as before, and all its columns."""
+        is_there = not (self.is_gone or self.renamed_to or self.columns_gone)
+        return is_there and self.rows_before == self.rows_after
 
     @property
     def rows_lost(self) -> int:
@@ -60,7 +68,8 @@ class _Table:
 
 
 def compare(before: Path, after: Path, *, own: bool = False) -> list[Change]:
-    """Every table that a migration has changed, by name; `before` may be absent.
+    """Every table, by name: those that a migration has changed, those that are new, and then the
+    first UNCHANGED of those that are as they were. `before` may be absent.
 
     Nobody writes to either of them; `own`: nor has anybody `after` open.
     Raises DatabaseError where one cannot be read.
@@ -74,9 +83,15 @@ def compare(before: Path, after: Path, *, own: bool = False) -> list[Change]:
         both.execute("ATTACH ? AS before", (f"file:{quote(str(before))}?mode=ro&immutable=1",))
         old, new = _tables(both, "before"), _tables(both, "main")
         changes = [_change(both, name, old, new) for name in sorted(old)]
-        renamed = {change.renamed_to for change in changes if change}
+        renamed = {change.renamed_to for change in changes}
         added = [Change(n, None, new[n].rows) for n in sorted(set(new) - set(old) - renamed)]
-    return [change for change in changes if change] + added
+    return in_order(changes, added)
+
+
+def in_order(changes: Sequence[Change], added: Sequence[Change]) -> list[Change]:
+    """What has changed comes first; of what has not, no more than UNCHANGED."""
+    unchanged = [change for change in changes if change.is_none]
+    return [c for c in changes if not c.is_none] + [*added, *unchanged[:UNCHANGED]]
 
 
 def differences(path: Path, backup: Path) -> list[str]:
@@ -127,7 +142,7 @@ def listed(changes: Sequence[Change]) -> str:
 
 def _change(
     both: sqlite3.Connection, name: str, old: dict[str, _Table], new: dict[str, _Table]
-) -> Change | None:
+) -> Change:
     was, now = old[name], new.get(name)
     if now is None:
         for other in sorted(set(new) - set(old)):
@@ -136,8 +151,6 @@ def _change(
         return Change(name, was.rows, None, is_gone=True)
     missing = [column for column in was.columns if column not in now.columns]
     gone = tuple(column for column in missing if not _lives_on(both, name, column, was, now))
-    if not gone and was.rows == now.rows:
-        return None
     return Change(name, was.rows, now.rows, gone)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from surefoot.databases.comparison import NOTES_OF_TOOLS, Change
+from surefoot.databases.comparison import NOTES_OF_TOOLS, Change, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,16 +30,16 @@ class _Table:
 
 
 def compare(before: Connection, after: Connection) -> list[Change]:
-    """Every table that a migration has changed, by name. Nobody writes to either of them."""
+    """Every table, in the order of the files' `compare`. Nobody writes to either of them."""
     old, new = _tables(before), _tables(after)
     changes = [_change(before, after, place, old, new) for place in sorted(old)]
-    renamed = {change.renamed_to for change in changes if change}
+    renamed = {change.renamed_to for change in changes}
     added = [
         Change(_shown(place), None, new[place].rows)
         for place in sorted(set(new) - set(old))
         if _shown(place) not in renamed
     ]
-    return [change for change in changes if change] + added
+    return in_order(changes, added)
 
 
 def differences(one: Connection, other: Connection) -> list[str]:
@@ -61,7 +61,7 @@ def _change(
     place: Place,
     old: dict[Place, _Table],
     new: dict[Place, _Table],
-) -> Change | None:
+) -> Change:
     was, now = old[place], new.get(place)
     if now is None:
         for other in sorted(set(new) - set(old)):
@@ -70,8 +70,6 @@ def _change(
         return Change(_shown(place), was.rows, None, is_gone=True)
     missing = [column for column in was.columns if column not in now.columns]
     gone = tuple(c for c in missing if not _lives_on(before, after, place, c, was, now))
-    if not gone and was.rows == now.rows:
-        return None
     return Change(_shown(place), was.rows, now.rows, gone)
 
 

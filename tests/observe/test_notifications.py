@@ -111,14 +111,63 @@ def test_what_comes_together_is_one_message_and_is_told_once(
     assert places(tiny.home)["notifications"].sent == 100
 
 
-def test_every_event_that_can_be_told_has_its_sentence() -> None:
-    for language, words in messages.TEMPLATES.items():
-        assert words.keys() == messages.TEMPLATES["en"].keys()
-        for name in messages.KNOWN:
-            event = events.KNOWN[name](at=NOW, update="u1", text="Text.")
-            assert messages.told(event, language)
+def test_whatever_a_command_has_printed_gets_through(tiny: Tiny, telegram: Telegram) -> None:
+    """Telegram reads markup, and takes no more than 4096 characters."""
+    reason = 'File "<frozen importlib>", in <module>: a & b' + "\n<" * 20_000 + " ValueError: <x>"
+    for number in range(30):
+        happened(tiny, events.Broken, reason=reason, ref=f"v{number}")
+    assert deliver(tiny).returncode == 0
+    told = "".join(telegram.texts())
+    assert 'File "<frozen importlib>", in <module>: a & b' in told
+    assert "ValueError: <x>" in told
+    assert "more: see `surefoot history`" in told
+    assert places(tiny.home)["notifications"].failed == 0
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr':DeprecationWarning")  # Apprise imports it
+def test_a_message_has_an_end(tiny: Tiny, telegram: Telegram) -> None:
+    long = events.Broken(at=NOW, update="u1", reason="Traceback" + " x" * 9_000 + " ValueError")
+    assert len(messages.told(long, "en")) > 9_000
+    for count, said in ((1, ""), (30, "more")):
+        told = messages.message([long] * count, app="a", host="h", language="en").body
+        assert len(told) < messages.LONGEST_BODY + 100
+        assert "Traceback" in told
+        assert "ValueError" in told
+        assert said in told
+    notifier = Notifications(config.load(tiny.home.root), [ADDRESS])
+    notifier.tell(messages.Message("What is longer than Telegram takes", "word " * 2_000))
+    assert sum(text.count("word") for text in telegram.texts()) == 2_000
+
+
+def test_every_event_has_its_sentence_in_every_language() -> None:
+    english = messages.TEXTS["en"]
+    for language, texts in messages.TEXTS.items():
+        assert {part: names.keys() for part, names in texts.items()} == {
+            part: names.keys() for part, names in english.items()
+        }
+        assert texts["events"].keys() == events.KNOWN.keys()
+        assert texts["causes"].keys() == set(Cause)
+        for name, kind in events.KNOWN.items():
+            assert messages.told(kind(at=NOW, update="u1", text="Text."), language), name
     told = messages.told(events.Broken(at=NOW, update="u1", reason="{x} {0}"), "zh")
     assert "{x} {0}" in told  # what an app prints is no template
+
+
+def test_a_message_says_what_kind_of_end_it_was_and_why() -> None:
+    def told(cls: type[events.Ended], language: str = "en", **facts: Any) -> str:
+        known = {"at": NOW, "update": "u1", "from_": "a", "to": "b", "ref": "v2", **facts}
+        return messages.told(cls(**known), language)
+
+    beside = {"stage": 1.0, "overlap": 2.0, "take_over": 0.1}
+    assert told(events.Committed, durations=beside) == "Updated to v2 (b); nobody had to wait."
+    away = {"stage": 1.0, "window": 1.25}
+    assert told(events.Committed, durations=away).endswith("the app was away for 1.2 s.")
+    assert told(events.Committed, from_=None, durations=away) == "Installed v2 (b)."
+    assert "to b (by hand)" in told(events.Committed, kind="rollback", cause=Cause.BY_HAND)
+    assert "（迁移失败）" in told(events.RolledBack, "zh", cause=Cause.MIGRATION)
+    assert "The rollback to v2" in told(events.Abandoned, kind="rollback", cause=Cause.HELD)
+    lost = told(events.Abandoned, to=None, ref=None, cause=Cause.SOURCE, reason="No route.")
+    assert lost == "The source could not be asked. No route."
 
 
 @pytest.mark.parametrize(
@@ -144,11 +193,28 @@ def test_in_quiet_hours_and_within_the_interval_only_what_is_urgent_is_told() ->
     assert not notifier.wants(events.Staged(at=now, update="u"))
 
 
-def test_a_notifier_that_hangs_is_not_waited_for_by_an_update(
-    tiny: Tiny, telegram: Telegram
+def test_a_home_in_which_nothing_has_happened_yet_has_nobody_to_tell(tiny: Tiny) -> None:
+    """So `surefoot run` finds it at its very first start."""
+    tiny.home.data.rmdir()
+    done = deliver(tiny)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        "hang",
+        pytest.param("fail", marks=pytest.mark.slow),
+        pytest.param("flood", marks=pytest.mark.slow),
+    ],
+)
+def test_a_notifier_of_any_kind_is_not_waited_for_by_an_update(
+    tiny: Tiny, telegram: Telegram, behaviour: str
 ) -> None:
     """An update has ended while the server still holds the message about the one before."""
-    telegram.behave = "hang"
+    telegram.behave = behaviour
+    every = ", ".join(f'"{name}"' for name in events.KNOWN)
+    told(tiny, telegram, f"events = [{every}]\n")
     tiny.start()
     tiny.wait_for_version("v1")
     tiny.wait_until_quiet()
@@ -156,7 +222,8 @@ def test_a_notifier_that_hangs_is_not_waited_for_by_an_update(
     tiny.repository.release("v2")
     assert tiny.command("update", "--wait").returncode == 0
     assert tiny.version() == "v2"
-    assert telegram.messages == []
+    notifications = places(tiny.home).get("notifications")
+    assert notifications is None or notifications.sent == 0
     assert not telegram.released.is_set()
     telegram.behave = "ok"
     telegram.released.set()
@@ -225,6 +292,16 @@ def test_a_failure_is_counted_and_said_and_tried_again(
     assert len(said) == 2
     assert "OSError" in said[0]
     assert "42" not in said[0]
+
+
+def test_a_new_start_does_not_wait_for_the_end_of_a_pause(tiny: Tiny) -> None:
+    happened(tiny, events.Broken)
+    later = datetime.now(UTC) + timedelta(minutes=15)
+    waiting = {"faulty": delivery.Place(offset=0, tries=9, failed=9, next_try=later)}
+    tiny.home.delivered.write_bytes(msgspec.json.encode(waiting))
+    adapter = Faulty(0)
+    assert delivery.Courier(tiny.home, [adapter], lambda _: True).run() is None
+    assert adapter.sent == ["broken"]
 
 
 def test_what_is_too_old_is_given_up(tiny: Tiny) -> None:

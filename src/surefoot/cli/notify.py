@@ -36,7 +36,7 @@ def notify_test(home: Home) -> None:
             next_step="Put it into the environment of `surefoot run`, or into .env.",
         )
     notifications.check(loaded)
-    text = messages.TEMPLATES[loaded.notify.language]["test"]
+    text = messages.TEXTS[loaded.notify.language]["words"]["test"]
     title = f"{loaded.app.name} @ {socket.gethostname()}"
     notifications.Notifications(loaded, addresses).tell(messages.Message(title, text))
     click.echo(f"Sent to {len(addresses)} {'address' if len(addresses) == 1 else 'addresses'}.")

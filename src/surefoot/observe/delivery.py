@@ -127,6 +127,8 @@ class Courier:
     def run(self) -> datetime | None:
         """Returns when all is delivered, or with the time at which there is more to do."""
         self._places = places(self.home)
+        for place in self._places.values():
+            place.next_try = None  # a new start is a new chance: the network may be back
         while True:
             over = self.is_over(_POLL_S)
             due = [when for adapter in self.adapters if (when := self._serve(adapter))]
@@ -238,6 +240,7 @@ def _over(patience_s: float) -> bool:
 @contextlib.contextmanager
 def _only_one(home: Home) -> Iterator[None]:
     """Waits until nobody else delivers: what they were about to miss is ours then."""
+    durable.make_folder(home.delivered.parent)  # `surefoot run` starts us before anything else
     descriptor = os.open(home.delivered.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

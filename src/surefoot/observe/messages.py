@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from surefoot.update import events
+from surefoot.update.causes import Cause
+from surefoot.update.states import Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,52 +19,15 @@ URGENT = frozenset({"broken", "crashing"})
 """Are told at once, whatever the hour."""
 LISTED = 20
 """Events that one message tells of; of more, their number."""
-
-TEMPLATES: dict[str, dict[str, str]] = {
-    "en": {
-        "requested": "Update to {ref} ({to}) has begun.",
-        "staged": "{ref} ({to}) is ready; the app will be stopped for it.",
-        "committed": "Updated to {ref} ({to}); the app was away for {window}.",
-        "went_back": "Went back to {to}. {reason}",
-        "restored_backup": "A backup was put in place of the database.",
-        "rolled_back": "The update to {ref} ({to}) was rolled back; {from_} serves. {reason}",
-        "unhealthy": "The update to {ref} ({to}) was rolled back, and {from_} is not healthy "
-        "either: look at it. {reason}",
-        "abandoned": "The update to {ref} was given up; the app was not touched. {reason}",
-        "held": "Waits for you: {text}",
-        "broken": "BROKEN, the app does not run and a person is needed: {reason} "
-        "`surefoot status` says what to do.",
-        "crashing": "The app crashes again and again: {text}",
-        "lock_damaged": "The journal of an update was damaged: {text}",
-        "refused": "Turned down: {reason}",
-        "test": "This is a test: notifications work.",
-        "unknown": "an unknown release",
-        "more": "... and {count} more: see `surefoot history`.",
-    },
-    "zh": {
-        "requested": "开始更新到 {ref}（{to}）。",
-        "staged": "{ref}（{to}）已就绪，即将停止应用以完成切换。",
-        "committed": "已更新到 {ref}（{to}），应用中断 {window}。",
-        "went_back": "已退回到 {to}。{reason}",
-        "restored_backup": "已用备份恢复数据库。",
-        "rolled_back": "更新到 {ref}（{to}）失败，已回滚，{from_} 正在服务。{reason}",
-        "unhealthy": "更新到 {ref}（{to}）失败，已回滚，但 {from_} 也不健康，请检查。{reason}",
-        "abandoned": "更新到 {ref} 已放弃，应用未受影响。{reason}",
-        "held": "等待您处理：{text}",
-        "broken": "严重故障：应用未运行，需要人工处理。{reason} "
-        "请运行 `surefoot status` 查看处理方法。",
-        "crashing": "应用反复崩溃：{text}",
-        "lock_damaged": "更新日志文件已损坏：{text}",
-        "refused": "请求被拒绝：{reason}",
-        "test": "这是一条测试消息：通知功能正常。",
-        "unknown": "未知版本",
-        "more": "……另有 {count} 条，请运行 `surefoot history` 查看。",
-    },
+LONGEST_LINE, LONGEST_BODY = 700, 3000
+"""Characters: what takes messages takes some thousand, and what an app prints has no end."""
+LANGUAGES = ("en", "zh")
+TEXTS: dict[str, dict[str, dict[str, str]]] = {
+    language: tomllib.loads(
+        (files("surefoot.observe") / "texts" / f"{language}.toml").read_text(encoding="utf-8")
+    )
+    for language in LANGUAGES
 }
-KNOWN = frozenset(TEMPLATES["en"]) - {
-    "went_back", "restored_backup", "unhealthy", "test", "unknown", "more"
-}  # fmt: skip
-"""Events that have a template."""
 
 
 @dataclass(frozen=True)
@@ -73,39 +40,71 @@ class Message:
 
 
 def message(found: Sequence[events.Event], *, app: str, host: str, language: str) -> Message:
-    """Tells of these events, the oldest first."""
-    words = TEMPLATES[language]
-    lines = [told(event, language) for event in found[-LISTED:]]
-    if len(found) > LISTED:
-        lines.append(words["more"].format(count=len(found) - LISTED))
+    """Tells of these events, the oldest first; where they are too many, of the newest."""
+    lines: list[str] = []
+    room = LONGEST_BODY
+    for event in reversed(found[-LISTED:]):
+        line = _cut(told(event, language))
+        room -= len(line)
+        if lines and room < 0:
+            break
+        lines.insert(0, line)
+    if left_out := len(found) - len(lines):
+        lines.append(TEXTS[language]["words"]["more"].format(count=left_out))
     urgent = any(event.name in URGENT for event in found)
     return Message(f"{app} @ {host}", "\n".join(lines), urgent)
 
 
 def told(event: events.Event, language: str) -> str:
     """One event in a sentence."""
-    words = TEMPLATES[language]
-    facts = {"text": event.text, "reason": "", "window": "?", "from_": "", "ref": "", "to": ""}
+    texts = TEXTS[language]
+    words = texts["words"]
+    facts = {"text": event.text, "window": "?", "ref": "", "to": "", "from_": "", "why": ""}
+    for name in ("reason", "by", "release"):
+        facts[name] = str(getattr(event, name, None) or "")
+    facts["by"] = facts["by"] or words["somebody"]
+    facts["kind"] = texts["kinds"].get(getattr(event, "kind", ""), texts["kinds"]["update"])
     if isinstance(event, events.Ended | events.Requested):
         facts["to"] = event.to or words["unknown"]
         facts["from_"] = event.from_ or words["unknown"]
         facts["ref"] = event.ref or facts["to"]
     if isinstance(event, events.Ended):
-        window = event.durations.get("window")
-        facts["window"] = "?" if window is None else f"{window:.1f} s"
-    facts["reason"] = str(getattr(event, "reason", ""))
-    return words[_template(event)].format(**facts).strip()
+        if (window := event.durations.get("window")) is not None:
+            facts["window"] = f"{window:.1f} s"
+        if event.cause not in (None, Cause.UNKNOWN):
+            facts["why"] = words["why"].format(cause=cause(event.cause, language))
+    return _template(event, texts).format(**facts).strip()
 
 
-def _template(event: events.Event) -> str:
+def cause(found: Cause, language: str) -> str:
+    """Why, in a few words."""
+    return TEXTS[language]["causes"][found]
+
+
+def _template(event: events.Event, texts: dict[str, dict[str, str]]) -> str:
+    instead = ""
     match event:
         case events.Committed() if event.kind == "restore":
-            return "restored_backup"
+            instead = "restored_backup"
         case events.Committed() if event.kind == "rollback":
-            return "went_back"
+            instead = "went_back"
+        case events.Committed() if event.from_ is None:
+            instead = "installed"
+        case events.Committed() if Step.TAKE_OVER in event.durations:
+            instead = "committed_beside"
         case events.RolledBack() if not event.healthy:
-            return "unhealthy"
-    return event.name
+            instead = "unhealthy"
+        case events.Abandoned() if event.to is None and event.cause is Cause.SOURCE:
+            instead = "source_failed"
+    return texts["instead"][instead] if instead else texts["events"][event.name]
+
+
+def _cut(line: str) -> str:
+    """The line, or its beginning and its end: there an error says what it is."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    half = LONGEST_LINE // 2
+    return f"{line[:half]} ... {line[-half:]}"
 
 
 def quiet_until(now: datetime, quiet: str | None) -> datetime:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from surefoot.config import dotenv
 from surefoot.errors import ConfigurationError, SurefootError
 from surefoot.observe import messages, need
+from surefoot.update import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from surefoot.config import Config
     from surefoot.home import Home
-    from surefoot.update import events
 
 SETTING = "SUREFOOT_NOTIFY_URLS"
 
@@ -46,7 +46,7 @@ class Notifications:
     name: str = "notifications"
 
     def wants(self, event: events.Event) -> bool:
-        return event.name in self.config.notify.events and event.name in messages.KNOWN
+        return event.name in self.config.notify.events and event.name in events.KNOWN
 
     def not_before(
         self, found: Sequence[events.Event], last: datetime | None, now: datetime
@@ -84,10 +84,16 @@ class Notifications:
         if not told.add(address):
             return f"{scheme}: not an address that Apprise knows"
         self._point(told[0])
+        told[0].overflow_mode = apprise.OverflowMode.SPLIT  # or one that is too long never goes
         capture: Any = apprise.LogCapture
         with capture(level=logging.WARNING) as log:
             kind = apprise.NotifyType.FAILURE if message.urgent else apprise.NotifyType.INFO
-            taken = told.notify(title=message.title, body=message.body, notify_type=kind)
+            taken = told.notify(
+                title=message.title,
+                body=message.body,
+                notify_type=kind,
+                body_format=apprise.NotifyFormat.TEXT,  # what an app prints is no markup
+            )
             why = log.getvalue()
         return "" if taken else f"{scheme}: {_without_secrets(why, address)}"
 
@@ -110,9 +116,9 @@ def _without_secrets(text: str, address: str) -> str:
 
 def check(config: Config) -> None:
     """Raises ConfigurationError for events that nobody is ever told of."""
-    unknown = [name for name in config.notify.events if name not in messages.KNOWN]
+    unknown = [name for name in config.notify.events if name not in events.KNOWN]
     if unknown:
         raise ConfigurationError(
             f"[notify] events: nobody can be told of `{unknown[0]}`.",
-            next_step=f"Known are: {', '.join(sorted(messages.KNOWN))}.",
+            next_step=f"Known are: {', '.join(sorted(events.KNOWN))}.",
         )

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from surefoot import config
-from surefoot.dashboard import api, live, openapi, pages
+from surefoot.dashboard import api, live, metrics, openapi, pages
 from surefoot.dashboard.access import Access
 from surefoot.dashboard.errors import (
     BadMethodError,
@@ -82,6 +82,7 @@ def create_app(
     routes = [
         *pages.routes(board),
         *live.routes(board),
+        *metrics.routes(board),
         Route("/api/openapi.json", _description),
         *(
             Route(
@@ -211,7 +212,7 @@ async def _not_served(board: Board, request: HTTPConnection, error: Exception) -
 def is_api(request: HTTPConnection) -> bool:
     """Whether a program asks."""
     path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
-    return path == "/api" or path.startswith("/api/")
+    return path in {"/api", metrics.PATH} or path.startswith("/api/")
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

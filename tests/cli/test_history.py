@@ -83,6 +83,13 @@ def test_one_update_is_told_in_full(run: Commands, failed: str) -> None:
     assert len(stage.split()[-1]) == 4 * len(window.split()[-1])
 
 
+def test_where_the_app_may_have_said_more_that_is_told(run: Commands, failed: str) -> None:
+    elsewhere = "stands where `surefoot run` prints"
+    assert elsewhere not in run("history", failed).out
+    History(run.home).append("u3", "rolled_back", "Rolled back.", cause="unhealthy", **FACTS)
+    assert elsewhere in run("history", "u3").out
+
+
 def test_one_update_is_told_to_programs(run: Commands, failed: str) -> None:
     report = run("history", failed, "--json").json
     assert [e["event"] for e in report["events"]] == ["requested", "stopped", "rolled_back"]

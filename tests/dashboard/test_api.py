@@ -74,11 +74,15 @@ def told(home: Home) -> None:
     history.append("u1", "requested", "Update.", **first)
     history.append("u1", "committed", "Committed.", **first, durations={"stage": 2.5})
     history.append("u2", "requested", "Update.", **second)
-    changes = [{"table": "notes", "rows_before": 12, "rows_after": 5, "columns_gone": ["author"]}]
+    changes = [
+        {"table": "notes", "rows_before": 12, "rows_after": 5, "columns_gone": ["author"]},
+        {"table": "words", "rows_before": 3141, "rows_after": 3141},
+    ]
     facts: dict[str, Any] = {"database": "main", "duration_s": 1.5, "changes": changes}
     history.append("u2", "migration_rehearsed", "It took 1.5 s.", **facts)
     history.append("u2", "staged", "Ready.")
-    failed: dict[str, Any] = {**second, "reason": "It was ill.", "output": "boom\n"}
+    failed: dict[str, Any] = {**second, "reason": "It was ill.", "cause": "unhealthy"}
+    failed["output"] = "boom\n"
     history.append("u2", "rolled_back", "Rolled back.", **failed)
     history.append("u3", "up_to_date", "Nothing new.")
 
@@ -90,6 +94,7 @@ def test_the_updates_are_told_from_the_history(home: Home, client: Client) -> No
 
     assert [update["id"] for update in found] == ["u2", "u1"]
     assert (found[0]["outcome"], found[0]["reason"]) == ("rolled_back", "It was ill.")
+    assert [update["cause"] for update in found] == ["unhealthy", None]
     assert (found[0]["from_ref"], found[0]["ref"]) == ("v1", "v2")
     assert found[0]["downtime_s"] is not None
     assert found[1]["durations"] == {"stage": 2.5}
@@ -110,13 +115,63 @@ def test_one_update_is_told_in_full(home: Home, client: Client) -> None:
     assert [event["event"] for event in found["events"]] == names
     assert found["output"] == "boom\n"
     [rehearsed] = found["rehearsals"]
-    [change] = rehearsed["changes"]
+    change, unchanged = rehearsed["changes"]
     assert (change["rows_before"], change["rows_after"]) == (12, 5)
     assert change["columns_gone"] == ["author"]
+    assert (unchanged["table"], unchanged["rows_after"]) == ("words", 3141)
     page = client.get("/updates/u2").text
     assert "7 rows fewer" in page
+    assert "3141" in page
     assert "It was ill." in page
+    assert "it was not healthy" in page
+    assert "未通过健康检查" in client.get("/updates/u2", Accept_Language="zh").text
     assert client.get("/api/updates/u9").json["code"] == "not_found"
+
+
+def test_where_nothing_was_printed_it_says_where_the_app_has_printed(
+    home: Home, client: Client
+) -> None:
+    history = History(home)
+    for name, cause in (("u1", "unhealthy"), ("u2", "source")):
+        history.append(name, "requested", "Update.", to="b" * 12)
+        history.append(name, "rolled_back", "Rolled back.", to="b" * 12, cause=cause)
+    told = {name: client.get(f"/updates/{name}").text for name in ("u1", "u2")}
+    assert "stands where `surefoot run` prints" in told["u1"]
+    assert "stands where `surefoot run` prints" not in told["u2"]
+
+
+def test_that_the_newest_release_came_to_nothing_before_is_told_before_it_is_tried_again(
+    home: Home, client: Client, remote: Remote, installed: Release
+) -> None:
+    newest = remote.commit({"a": "1"}, "Add a")[:12]
+    client.get("/api/available")
+    facts: dict[str, Any] = {"from": installed.id, "to": newest, "ref": "main", "kind": "update"}
+    History(home).append("u1", "requested", "Update.", **facts)
+    History(home).append("u1", "abandoned", "Given up.", **facts, reason="No <wheel> fits.")
+
+    page = client.get("/").text
+
+    assert "Abandoned just now:" in page
+    assert '/updates/u1">No &lt;wheel&gt; fits.' in page
+    History(home).append("u2", "requested", "Update.", **facts | {"to": "c" * 12})
+    History(home).append("u2", "abandoned", "Given up.", **facts | {"to": "c" * 12})
+    assert client.get("/").text.count("No &lt;wheel&gt; fits.") == 2  # once in the list
+
+
+def test_prometheus_reads_the_metrics_with_the_token(
+    home: Home, client: Client, stranger: Client
+) -> None:
+    told(home)
+
+    answer = client.get("/metrics")
+
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    assert 'surefoot_updates_total{kind="update",outcome="rolled_back"} 1.0' in answer.text
+    History(home).append("u9", "rolled_back", "Rolled back.", to="d" * 12)
+    assert 'outcome="rolled_back"} 2.0' in client.get("/metrics").text
+    refused = stranger.get("/metrics")
+    assert (refused.status, refused.json["code"]) == (401, "not_logged_in")
 
 
 def test_a_limit_that_cannot_be_meant_is_refused(client: Client) -> None:

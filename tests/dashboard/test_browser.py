@@ -90,6 +90,7 @@ def test_an_update_a_bad_release_and_the_way_back(browser: Browser, tiny: Tiny) 
         update(visited, "Update")
         expect(page.locator(".headline .outcome")).to_have_text("Rolled back")
         expect(page.locator(".notice.bad")).to_contain_text("ended with exit code 1")
+        expect(page.locator(".facts")).to_contain_text("it was not healthy")
         expect(page.locator(".steps")).to_contain_text("Put back")
         assert tiny.version() == "v1.1"
         visited.check_access()
@@ -176,6 +177,7 @@ def storied(home: Home, remote: Remote) -> Home:
         {"table": "notes", "rows_before": 12, "rows_after": 5, "columns_gone": ["author"]},
         {"table": "words", "rows_before": None, "rows_after": 9},
         {"table": "old", "rows_before": 3, "rows_after": None, "is_gone": True},
+        {"table": "users", "rows_before": 2, "rows_after": 2},
     ]
     history.append("u2", "requested", "Update.", origin="schedule", **facts)
     history.append("u2", "migration_rehearsed", "It loses.", database="main", duration_s=0.7,
@@ -245,11 +247,23 @@ def test_a_held_update_is_accepted_after_its_losses_were_shown(
         rows = page.locator("tbody tr")
         shown = [row.locator("th, td").all_inner_texts() for row in rows.all()]
         assert shown == [
-            ["notes", "12", "5", "7 rows fewer without author"],
+            ["notes", "12", "5", "7 rows fewer; columns gone: author"],
             ["words", NOTHING, "9", "new"],
             ["old", "3", NOTHING, "the table is gone"],
+            ["users", "2", "2", "as before"],
         ]
         expect(page.locator("input[name=accept_data_changes]")).to_have_count(1)
+
+
+def test_any_release_can_be_asked_for_by_its_name(browser: Browser, storied: Home) -> None:
+    with dashboard(storied, SETTINGS) as client, visit(browser, client.origin) as visited:
+        page = visited.page
+        visited.log_in()
+        visited.go("/releases")
+        page.get_by_label("Tag, branch or commit").fill("v1.0")
+        page.keyboard.press("Enter")
+        expect(page.locator("h1")).to_have_text("Update to v1.0?")
+        expect(page.locator("input[name=ref]")).to_have_value("v1.0")
 
 
 def test_the_keyboard_is_enough(browser: Browser, storied: Home) -> None:

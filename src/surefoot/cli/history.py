@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _QUIET = frozenset({"checked"})
 """Happen by the clock; shown to whoever asks for them."""
+_SEEN_BY_THE_APP = frozenset({"start", "unhealthy", "crashes"})
+"""Causes of which the app's own output may say more."""
 _IMAGES = (".svg", ".png")
 _OUTCOMES = ("committed", "rolled_back", "abandoned", "broken", "refused", "up_to_date")
 
@@ -246,6 +248,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield "What the step that failed has printed, the end of it:"
         yield from (f"  {line}" for line in report["output"].splitlines())
+    elif report["cause"] in _SEEN_BY_THE_APP:
+        yield ""
+        yield "What the app itself has printed stands where `surefoot run` prints."
 
 
 def _bars(durations: dict[str, float]) -> Iterator[str]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from surefoot.dashboard.reading import Update
     from surefoot.dashboard.wording import Wording
     from surefoot.errors import SurefootError
+    from surefoot.reports import Available
 
 LATELY = 8
 PLOTTED = 24
@@ -97,13 +98,21 @@ def overview_parts(view: View) -> dict[str, str]:
         "steps": reading.steps(state, durations, overlaps=overlaps) if state else [],
         "progress": reader.progress() if state is State.REQUESTED else "",
         "lately": lately[:LATELY],
+        "tried": _tried(reader.available.found, lately),
         "plots": _plots(view.wording, lately),
+        "plotted": [name for name in _PLOTTED if name in {u.outcome for u in lately}],
         "names": reader.names(),
     }
     return {
         part: view.fill(f"parts/{part}.html", **values).strip()
         for part in ("alerts", "flight", "now", "lately")
     }
+
+
+def _tried(found: Available | None, lately: list[Update]) -> Update | None:
+    """The last update to the newest release, where it came to nothing."""
+    last = next((u for u in lately if found and u.to == found.newest.release and u.outcome), None)
+    return last if last and last.outcome in {"abandoned", "rolled_back"} else None
 
 
 def _overview(view: View) -> Response:
@@ -187,6 +196,9 @@ def _backups(view: View) -> Response:
     return HTMLResponse(view.fill("backups.html", found=reader.backups(), names=reader.names()))
 
 
+_PLOTTED = ("committed", "rolled_back", "abandoned", "broken")
+
+
 @dataclass(frozen=True)
 class _Plot:
     title: str
@@ -202,7 +214,7 @@ def _plots(t: Wording, lately: list[Update]) -> list[_Plot]:
         shown = [
             (update, value)
             for update in reading.ended(lately)
-            if (value := getattr(update, key)) is not None and update.outcome != "refused"
+            if (value := getattr(update, key)) is not None and update.outcome in _PLOTTED
         ]
         if len(shown) < 2:
             continue

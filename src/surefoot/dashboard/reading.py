@@ -66,6 +66,8 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
     outcome: str | None = None
     """`committed`, `rolled_back`, `abandoned`, `broken`, `refused` or `up_to_date`; None while it
     is in flight."""
+    cause: str | None = None
+    """Why it did not come to a commit, or was taken back, in a word of a closed list."""
     reason: str | None = None
     held: bool = False
     """Whether it was held for a person to agree to what its migration does."""
@@ -84,7 +86,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}
 
 
 class TableChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a migration does to a table."""
+    """A table before a migration and after it."""
 
     table: str
     rows_before: int | None = None
@@ -93,6 +95,12 @@ class TableChange(msgspec.Struct, frozen=True, kw_only=True):
     is_gone: bool = False
     renamed_to: str = ""
 
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing has changed."""
+        is_there = not (self.is_gone or self.renamed_to or self.columns_gone)
+        return is_there and self.rows_before == self.rows_after
+
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     """A migration that was run on a copy."""
@@ -100,6 +108,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     duration_s: float
     changes: list[TableChange]
+    """Every table: first what has changed; of what has not, the first hundred."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -346,7 +355,10 @@ def steps(
             return "failed"
         return "done" if step in durations else "pending"
 
-    return [(step, standing(step), durations.get(step)) for step in wanted]
+    known = dict(durations)
+    if Step.JUDGE not in known:
+        known.pop(Step.START, None)  # it lasts until the first good answer
+    return [(step, standing(step), known.get(step)) for step in wanted]
 
 
 def _after(update: Update | None, event: Event, refs: dict[str, str]) -> Update:
@@ -391,6 +403,7 @@ def _ended(update: Update, event: Event) -> dict[str, Any]:
     return {
         "outcome": event.event,
         "ended_at": event.at,
+        "cause": reports.text_or_none(event.facts.get("cause")),
         "reason": reports.text_or_none(event.facts.get("reason")) or None,
         "durations": durations,
         "duration_s": round((event.at - update.begun_at).total_seconds(), 3),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from surefoot.app.pages import LANGUAGE_TAGS, choose_language
+from surefoot.observe import messages
 
 __all__ = ["LANGUAGES", "Wording", "choose_language"]
 
@@ -19,6 +20,9 @@ TEXTS = {
     )
     for language in LANGUAGES
 }
+
+CAUSES = {language: texts["causes"] for language, texts in messages.TEXTS.items()}
+"""As the notifications say them."""
 
 NOTHING = "\u2013"
 
@@ -42,6 +46,10 @@ class Wording:
     def maybe(self, key: str, otherwise: str) -> str:
         """The text of a name that may be newer than we are, or damaged."""
         return str(TEXTS[self.language].get(key, otherwise))
+
+    def cause(self, name: str) -> str:
+        """Why an update came to nothing; a name that may be newer than we are, or damaged."""
+        return CAUSES[self.language].get(name, name)
 
     @property
     def tag(self) -> str:

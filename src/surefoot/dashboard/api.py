@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from surefoot import reports
-from surefoot.dashboard import actions, reading
+from surefoot.dashboard import actions, health, reading, updates
 from surefoot.dashboard.errors import BadRequestError, NotFoundError
 from surefoot.update.hold import Hold
 
@@ -99,7 +99,7 @@ def _session(call: Call) -> Session:
     )
 
 
-def _update(call: Call) -> reading.Told:
+def _update(call: Call) -> updates.Told:
     found = call.board.reader.update(call.path["id"])
     if found is None:
         raise NotFoundError(f"The history knows no update {call.path['id'][:100]!r}.")
@@ -141,7 +141,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/health", "health", "What the app answers to the configured question.",
-        reading.Health, lambda call: call.board.reader.health(),
+        health.Health, lambda call: call.board.reader.health(),
     ),
     Operation(
         "GET", "/available", "available",
@@ -150,14 +150,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/updates", "updates", "The last updates, the newest first.",
-        list[reading.Update],
+        list[updates.Update],
         lambda call: call.board.reader.updates(call.number("limit", 50)),
         query={"limit": _LIMIT}, errors=(400,),
     ),
     Operation(
         "GET", "/updates/{id}", "update",
         "One update in full: its events, its rehearsals, and the output of what failed.",
-        reading.Told, _update, errors=(404,),
+        updates.Told, _update, errors=(404,),
     ),
     Operation(
         "GET", "/releases", "releases", "The releases on disk, the newest first.",

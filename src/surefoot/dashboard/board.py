@@ -15,14 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from surefoot import config
-from surefoot.dashboard import api, live, metrics, openapi, pages
+from surefoot.dashboard import api, body, live, metrics, openapi, pages
 from surefoot.dashboard.access import Access
 from surefoot.dashboard.errors import (
     BadMethodError,
     BadRequestError,
     NotFoundError,
     RequestError,
-    TooLargeError,
     status_of,
 )
 from surefoot.dashboard.reading import Reader
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from surefoot.config import Dashboard
     from surefoot.home import Home
 
-BODY_LIMIT = 64 * 1024
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -145,13 +143,13 @@ async def _operate(board: Board, operation: api.Operation, request: Request) -> 
     if operation.changes:
         csrf = request.headers.get("x-csrf-token", "")
         board.access.check_change(request, visitor, csrf)
-    body = await body_of(request)
+    received = await body.read(request)
     call = api.Call(
         board,
         visitor,
         request.path_params,
         request.query_params,
-        _decoded(request, body, operation.body) if operation.body is not None else None,
+        _decoded(request, received, operation.body) if operation.body is not None else None,
         board.access.address(request),
     )
     found = await run_in_threadpool(operation.run, call)
@@ -160,21 +158,11 @@ async def _operate(board: Board, operation: api.Operation, request: Request) -> 
     return _json(found, operation.status)
 
 
-async def body_of(request: Request) -> bytes:
-    """The body. Raises TooLargeError."""
-    received = b""
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > BODY_LIMIT:
-            raise TooLargeError
-    return received
-
-
-def _decoded(request: Request, body: bytes, kind: Any) -> Any:
+def _decoded(request: Request, received: bytes, kind: Any) -> Any:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(received, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadRequestError(f"The body is not what is expected: {error}.") from None
 

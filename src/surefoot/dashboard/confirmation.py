@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from surefoot.dashboard.reading import Told
+    from surefoot.dashboard.updates import Told
     from surefoot.dashboard.view import View
 
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from surefoot.dashboard import confirmation, forms, plot, reading
+from surefoot.dashboard import body, confirmation, forms, login, plot, progress, reading
 from surefoot.dashboard.errors import (
     NotFoundError,
     NotLoggedInError,
-    TooLargeError,
-    TooManyTriesError,
-    WrongTokenError,
 )
-from surefoot.dashboard.plot import Bar
 from surefoot.dashboard.view import LANGUAGE_COOKIE, STATIC, View, static
 from surefoot.dashboard.wording import LANGUAGES
 from surefoot.update.states import State
@@ -32,8 +27,7 @@ if TYPE_CHECKING:
 
     from surefoot.dashboard.board import Board
     from surefoot.dashboard.forms import Form
-    from surefoot.dashboard.reading import Update
-    from surefoot.dashboard.wording import Wording
+    from surefoot.dashboard.updates import Update
     from surefoot.errors import SurefootError
     from surefoot.reports import Available
 
@@ -61,9 +55,7 @@ def routes(board: Board) -> list[Route]:
             Route(path, functools.partial(_form, board, act), methods=["POST"])
             for path, act in forms.ACTIONS.items()
         ),
-        Route("/login", functools.partial(_log_in_form, board), methods=["GET"]),
-        Route("/login", functools.partial(_log_in, board), methods=["POST"]),
-        Route("/logout", functools.partial(_log_out, board), methods=["POST"]),
+        *login.routes(board),
         Route("/language/{code}", _language, methods=["GET"]),
         Route("/static/{name}", _file, methods=["GET"]),
     ]
@@ -95,12 +87,12 @@ def overview_parts(view: View) -> dict[str, str]:
         "health": reader.known_health,
         "available": reader.available,
         "previous": previous if status.update is None else None,
-        "steps": reading.steps(state, durations, overlaps=overlaps) if state else [],
+        "steps": progress.steps(state, durations, overlaps=overlaps) if state else [],
         "progress": reader.progress() if state is State.REQUESTED else "",
         "lately": lately[:LATELY],
         "tried": _tried(reader.available.found, lately),
-        "plots": _plots(view.wording, lately),
-        "plotted": [name for name in _PLOTTED if name in {u.outcome for u in lately}],
+        "plots": plot.of_updates(view.wording, lately),
+        "plotted": [name for name in plot.PLOTTED if name in {u.outcome for u in lately}],
         "names": reader.names(),
     }
     return {
@@ -146,8 +138,8 @@ def update_parts(view: View, name: str) -> dict[str, str]:
         "told": told,
         "flight": flight,
         "elapsed_s": float(round((datetime.now(UTC) - begun_at).total_seconds())),
-        "steps": reading.steps(state, durations, overlaps=overlaps) if state else [],
-        "backwards": state in reading.BACK_STATES,
+        "steps": progress.steps(state, durations, overlaps=overlaps) if state else [],
+        "backwards": state in progress.BACK_STATES,
         "progress": reader.progress() if state is State.REQUESTED else "",
     }
     return {"told": view.fill("parts/told.html", **values).strip()}
@@ -196,46 +188,6 @@ def _backups(view: View) -> Response:
     return HTMLResponse(view.fill("backups.html", found=reader.backups(), names=reader.names()))
 
 
-_PLOTTED = ("committed", "rolled_back", "abandoned", "broken")
-
-
-@dataclass(frozen=True)
-class _Plot:
-    title: str
-    svg: str
-
-
-def _plots(t: Wording, lately: list[Update]) -> list[_Plot]:
-    found = []
-    for title, key, name in (
-        ("plot_downtime", "downtime_s", "downtime"),
-        ("plot_duration", "duration_s", "duration"),
-    ):
-        shown = [
-            (update, value)
-            for update in reading.ended(lately)
-            if (value := getattr(update, key)) is not None and update.outcome in _PLOTTED
-        ]
-        if len(shown) < 2:
-            continue
-        values = [value for _, value in shown]
-        top = plot.round_top(max(values))
-        bars = [
-            Bar(
-                value,
-                update.outcome or "",
-                f"{update.ref or update.to}: {t('outcome_' + (update.outcome or 'in_flight'))}, "
-                f"{t(name)} {t.span(value)}",
-            )
-            for update, value in shown
-        ]
-        told = t("plot_told", n=len(bars), last=t.span(values[-1]), most=t.span(max(values)))
-        ticks = [(value, t.tick(value)) for value in (0.0, top / 2, top)]
-        svg = plot.bars(bars, label=f"{t(title)}. {told}", ticks=ticks)
-        found.append(_Plot(t(title), svg))
-    return found
-
-
 def problem(
     board: Board,
     request: HTTPConnection,
@@ -258,7 +210,7 @@ def problem(
 
 async def _form(board: Board, act: Callable[[View, Form], str], request: Request) -> Response:
     """Does what a form asks for; answers with the page to go to."""
-    form = await form_of(request)
+    form = await body.fields(request)
 
     def made() -> Response:
         view = View(board, request, board.access.admit(request))
@@ -269,90 +221,12 @@ async def _form(board: Board, act: Callable[[View, Form], str], request: Request
     return await run_in_threadpool(made)
 
 
-# -- logging in and out
-
-
-async def _log_in_form(board: Board, request: Request) -> Response:
-    def made() -> Response:
-        view = View(board, request, None)
-        to = _inside(request.query_params.get("to", ""))
-        if board.access.visitor(request) is not None:
-            return RedirectResponse(f"{view.base}{to}", 303)
-        return HTMLResponse(view.fill("login.html", to=to, error=""))
-
-    return await run_in_threadpool(made)
-
-
-async def _log_in(board: Board, request: Request) -> Response:
-    board.access.check_origin(request, required=False)
-    form = await form_of(request)
-    to = _inside(form.get("to", ""))
-
-    def made() -> Response:
-        view, access = View(board, request, None), board.access
-        try:
-            session = access.log_in(
-                form.get("token", "").strip(), form.get("name", ""), access.address(request)
-            )
-        except WrongTokenError:
-            page = view.fill("login.html", to=to, error=view.wording("wrong_token"))
-            return HTMLResponse(page, 403)
-        except TooManyTriesError as error:
-            said = view.wording("too_many_tries", n=error.wait_s)
-            page = view.fill("login.html", to=to, error=said)
-            return HTMLResponse(page, 429, error.headers)
-        answer = RedirectResponse(f"{view.base}{to}", 303)
-        answer.set_cookie(
-            access.cookie,
-            session,
-            max_age=int(board.settings.session_s),
-            path=view.base or "/",
-            secure=access.is_secure(request),
-            httponly=True,
-            samesite="strict",
-        )
-        return answer
-
-    return await run_in_threadpool(made)
-
-
-async def _log_out(board: Board, request: Request) -> Response:
-    form = await form_of(request)
-
-    def made() -> Response:
-        view = View(board, request, board.access.admit(request))
-        assert view.visitor is not None  # noqa: S101 - admitted
-        board.access.check_csrf(request, view.visitor, form.get("csrf", ""))
-        board.access.log_out(request)
-        answer = RedirectResponse(f"{view.base}/login", 303)
-        answer.delete_cookie(board.access.cookie, path=view.base or "/")
-        return answer
-
-    return await run_in_threadpool(made)
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form; of one that comes twice, the last. Raises TooLargeError."""
-    received = b""
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > _FORM_LIMIT:
-            raise TooLargeError
-    pairs = parse_qsl(received.decode("utf-8", errors="replace"), keep_blank_values=True)
-    return dict(pairs)
-
-
-_FORM_LIMIT = 16 * 1024
-
-
-def _inside(path: str) -> str:
-    """A path of ours to go to; never another host."""
-    return path if path.startswith("/") and path[1:2] not in {"/", "\\"} else "/"
+# -- besides
 
 
 async def _language(request: Request) -> Response:
     base = str(request.scope.get("root_path", ""))
-    answer = RedirectResponse(f"{base}{_inside(request.query_params.get('to', ''))}", 303)
+    answer = RedirectResponse(f"{base}{login.inside(request.query_params.get('to', ''))}", 303)
     if (code := request.path_params["code"]) in LANGUAGES:
         answer.set_cookie(
             LANGUAGE_COOKIE, code, max_age=_YEAR_S, path=base or "/", httponly=True, samesite="lax"

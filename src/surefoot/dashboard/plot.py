@@ -1,4 +1,4 @@
-"""Bars as inline SVG, made by the server; the style sheet has the colours."""
+"""The last updates as bars: inline SVG, made by the server; the style sheet has the colours."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from markupsafe import Markup
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from surefoot.dashboard.updates import Update
+    from surefoot.dashboard.wording import Wording
+
 WIDTH, HEIGHT = 320, 104
 _LEFT, _TOP, _BOTTOM = 34, 6, 6
 _WIDEST = 22.0
+PLOTTED = ("committed", "rolled_back", "abandoned", "broken")
+"""Outcomes of what took its time."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,44 @@ class Bar:
     kind: str
     """A class of the style sheet."""
     title: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    title: str
+    svg: str
+
+
+def of_updates(t: Wording, lately: list[Update]) -> list[Plot]:
+    """How long the app was away, and how long all of it took; `lately` has the newest first."""
+    found = []
+    for title, key, name in (
+        ("plot_downtime", "downtime_s", "downtime"),
+        ("plot_duration", "duration_s", "duration"),
+    ):
+        shown = [
+            (update, value)
+            for update in reversed(lately)
+            if (value := getattr(update, key)) is not None and update.outcome in PLOTTED
+        ]
+        if len(shown) < 2:
+            continue
+        values = [value for _, value in shown]
+        top = round_top(max(values))
+        shown_bars = [
+            Bar(
+                value,
+                update.outcome or "",
+                f"{update.ref or update.to}: {t('outcome_' + (update.outcome or 'in_flight'))}, "
+                f"{t(name)} {t.span(value)}",
+            )
+            for update, value in shown
+        ]
+        told = t("plot_told", n=len(shown), last=t.span(values[-1]), most=t.span(max(values)))
+        ticks = [(value, t.tick(value)) for value in (0.0, top / 2, top)]
+        svg = bars(shown_bars, label=f"{t(title)}. {told}", ticks=ticks)
+        found.append(Plot(t(title), svg))
+    return found
 
 
 def bars(found: Sequence[Bar], *, label: str, ticks: Sequence[tuple[float, str]]) -> Markup:

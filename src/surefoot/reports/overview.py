@@ -1,22 +1,18 @@
-"""How things stand in a home, as `--json` prints it and the dashboard's API answers it.
-
-Every function only looks, and is true in every state: what cannot be read is told, not raised.
-"""
+"""All of it in one look: what runs, what is in flight, how the last update ended."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from surefoot import config, control
 from surefoot.databases import backups as kept_backups
-from surefoot.errors import ConfigurationError, DamagedError, SourceError, SurefootError
-from surefoot.releases.git import Change, GitSource
-from surefoot.releases.store import Store, release_id
+from surefoot.errors import ConfigurationError, DamagedError, SurefootError
+from surefoot.releases.store import Store
+from surefoot.reports.facts import durations, text_or_none, texts
 from surefoot.update import requests
 from surefoot.update.history import FINAL, History
 from surefoot.update.hold import Hold, held
@@ -26,17 +22,11 @@ from surefoot.update.remembered import seen_ledger
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
-    from surefoot.databases.backups import Kept
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
-    from surefoot.releases.store import Release as Stored
 
 
-class _Report(msgspec.Struct, frozen=True, kw_only=True):
-    pass
-
-
-class Current(_Report, frozen=True, kw_only=True):
+class Current(msgspec.Struct, frozen=True, kw_only=True):
     """The release in use."""
 
     id: str
@@ -46,7 +36,7 @@ class Current(_Report, frozen=True, kw_only=True):
     """When it was committed."""
 
 
-class InFlight(_Report, frozen=True, kw_only=True, rename={"from_": "from"}):
+class InFlight(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """The update in flight, without its secret."""
 
     id: str
@@ -62,7 +52,7 @@ class InFlight(_Report, frozen=True, kw_only=True, rename={"from_": "from"}):
     reason: str
 
 
-class Waiting(_Report, frozen=True, kw_only=True):
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """A request that nobody has taken up yet."""
 
     id: str
@@ -70,7 +60,7 @@ class Waiting(_Report, frozen=True, kw_only=True):
     ref: str | None
 
 
-class Last(_Report, frozen=True, kw_only=True, rename={"from_": "from"}):
+class Last(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """How the last update ended."""
 
     update: str
@@ -89,12 +79,12 @@ class Last(_Report, frozen=True, kw_only=True, rename={"from_": "from"}):
     """By database: how its snapshot was taken, and why not faster."""
 
 
-class NewestBackup(_Report, frozen=True, kw_only=True):
+class NewestBackup(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     made_at: datetime
 
 
-class Denied(_Report, frozen=True, kw_only=True):
+class Denied(msgspec.Struct, frozen=True, kw_only=True):
     """A release that is not tried again by itself."""
 
     release: str
@@ -102,7 +92,7 @@ class Denied(_Report, frozen=True, kw_only=True):
     at: datetime
 
 
-class Automatic(_Report, frozen=True, kw_only=True):
+class Automatic(msgspec.Struct, frozen=True, kw_only=True):
     """Whether updates come by themselves, and what they would wait for now."""
 
     enabled: bool
@@ -117,7 +107,7 @@ class Automatic(_Report, frozen=True, kw_only=True):
     """When it no longer can."""
 
 
-class Status(_Report, frozen=True, kw_only=True):
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All of it in one look."""
 
     home: str
@@ -250,168 +240,10 @@ def _last(home: Home, problems: list[str]) -> Last | None:
         at=last.at,
         text=last.text,
         durations=durations(last.facts.get("durations")),
-        snapshots=_texts(last.facts.get("snapshots")),
+        snapshots=texts(last.facts.get("snapshots")),
         from_=text_or_none(last.facts.get("from")),
         **facts,
     )
 
 
 _FACTS = ("kind", "origin", "to", "ref", "reason")
-
-
-def text_or_none(value: Any) -> str | None:
-    """A text of an event that may be older, or damaged."""
-    return value if isinstance(value, str) else None
-
-
-def _texts(value: Any) -> dict[str, str]:
-    found = value if isinstance(value, dict) else {}
-    return {str(name): str(text) for name, text in found.items()}
-
-
-def durations(value: Any) -> dict[str, float]:
-    """Seconds by step, of an event that may be older, or damaged."""
-    found = value if isinstance(value, dict) else {}
-    return {str(k): v for k, v in found.items() if isinstance(v, float) and abs(v) < 1e9}
-
-
-class Release(_Report, frozen=True, kw_only=True):
-    """A release on disk."""
-
-    id: str
-    ref: str
-    version: str | None
-    commit: str
-    current: bool
-    created_at: datetime
-    committed_at: datetime | None
-    denied: str | None
-    """Why it is not tried again by itself."""
-
-
-def releases(home: Home) -> tuple[list[Release], str]:
-    """Those on disk, the newest first, and what is wrong with the ledger."""
-    store = Store(home)
-    current = store.current_id()
-    ledger, problem = seen_ledger(home)
-    committed = {commit.release: commit.at for commit in ledger.commits}
-
-    def told(release: Stored) -> Release:
-        denied = ledger.denied.get(release.id)
-        return Release(
-            id=release.id,
-            ref=release.ref,
-            version=release.version,
-            commit=release.commit,
-            current=release.id == current,
-            created_at=release.created_at,
-            committed_at=committed.get(release.id),
-            denied=denied.reason if denied else None,
-        )
-
-    return [told(release) for release in reversed(store.all())], problem
-
-
-class Backup(_Report, frozen=True, kw_only=True):
-    """A backup on disk, with what is known of it."""
-
-    name: str
-    file: str
-    damage: str | None
-    kind: str | None
-    """`before_update`, or `replaced` for what stood where a backup or a snapshot was put back."""
-    made_at: datetime | None
-    database: str | None
-    release: str | None
-    update: str | None
-    size_bytes: int | None
-
-
-def backup(kept: Kept) -> Backup:
-    """What is known of one."""
-    facts = kept.facts
-    return Backup(
-        name=kept.name,
-        file=str(kept.file),
-        damage=kept.damage or None,
-        kind=facts.kind if facts else None,
-        made_at=facts.made_at if facts else None,
-        database=facts.database if facts else None,
-        release=facts.release if facts else None,
-        update=facts.update if facts else None,
-        size_bytes=facts.size_bytes if facts else None,
-    )
-
-
-def backups(home: Home) -> list[Backup]:
-    """The newest first."""
-    return [backup(kept) for kept in kept_backups.all(home.backups)]
-
-
-class InUse(_Report, frozen=True, kw_only=True):
-    release: str
-    ref: str
-    commit: str
-
-
-class Newest(_Report, frozen=True, kw_only=True):
-    release: str
-    ref: str
-    commit: str
-    version: str | None
-
-
-class Available(_Report, frozen=True, kw_only=True):
-    """What an update would bring."""
-
-    available: bool
-    current: InUse | None
-    newest: Newest
-    denied: str | None
-    """Why the newest is not tried again by itself."""
-    changes: list[Change]
-    """At most 50 commits, the newest first."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The source of a home. Raises ConfigurationError where that is not known."""
-
-    home: Home
-    git: GitSource
-
-    @classmethod
-    def of(cls, home: Home) -> Source:
-        return cls(home, GitSource(home.mirror, config.load(home.root).source))
-
-    def available(self, ref: str | None = None) -> Available:
-        """Asks the source for what `ref` names, else for the newest, and fetches what is new.
-
-        Takes as long as the network does. Raises SurefootError where the source is at fault.
-        """
-        store, (ledger, _) = Store(self.home), seen_ledger(self.home)
-        name = store.current_id()
-        current = store.get(name) if name else None
-        try:
-            found = self.git.resolve(ref)
-            is_new = current is None or current.commit != found.commit
-            if is_new:
-                self.git.fetch(found, lambda _line: None)
-        except SourceError as error:  # here it is no update that was abandoned
-            raise SurefootError(error.message, next_step=error.next_step) from None
-        denied = ledger.denied.get(release_id(found.commit))
-        since = current.commit if current else None
-        return Available(
-            available=is_new,
-            current=InUse(release=current.id, ref=current.ref, commit=current.commit)
-            if current
-            else None,
-            newest=Newest(
-                release=release_id(found.commit),
-                ref=found.ref,
-                commit=found.commit,
-                version=str(found.version) if found.version else None,
-            ),
-            denied=denied.reason if denied else None,
-            changes=self.git.changes(since, found.commit) if is_new else [],
-        )

@@ -2,8 +2,6 @@
 
 A line of the history is one of these; `of` reads it, `record` writes it. A line that a newer
 Surefoot has written, or that says what cannot be, is read as `Other`: never an error.
-
-Whoever wants to know of them is a `Listener`.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - read when a line is converted
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -38,12 +36,6 @@ class Event:
     def level(self) -> str:
         """How loud a log says it: info, warning, error or critical."""
         return _LEVELS.get(self.name, "info")
-
-
-class Listener(Protocol):
-    """Is told of every event, in order, at least once; may be slow, and may fail."""
-
-    def __call__(self, event: Event) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@
     if (!part) return;
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
     const scrolled = [...part.querySelectorAll("pre, .scroll")].map((e) => [e.scrollTop, e.scrollLeft]);
+    const opened = [...part.querySelectorAll("details")].map((e) => e.open);
     part.innerHTML = html;
+    part.querySelectorAll("details").forEach((e, i) => (e.open = opened[i] ?? e.open));
     part.querySelectorAll("pre, .scroll").forEach((e, i) => {
       if (scrolled[i]) [e.scrollTop, e.scrollLeft] = scrolled[i];
     });

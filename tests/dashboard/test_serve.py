@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import signal
 import subprocess
@@ -56,9 +57,13 @@ def test_it_says_where_it_is_and_where_the_token_lies_and_stays_small(
         assert str(file) in said
         client = stranger.with_token(file.read_text().strip())
         paths = ("/", "/updates", "/releases", "/backups", "/login", "/api/status",
-                 "/api/available", "/api/health", "/api/openapi.json")  # fmt: skip
-        for path in paths * 5:
-            assert client.get(path).status in {200, 303}
+                 "/api/available", "/api/health", "/api/openapi.json", "/metrics")  # fmt: skip
+        watching = http.client.HTTPConnection("127.0.0.1", client.port, timeout=20)
+        with contextlib.closing(watching):
+            watching.request("GET", "/live", headers=client.headers)
+            assert watching.getresponse().readline().startswith(b"retry:")
+            for path in paths * 5:
+                assert client.get(path).status in {200, 303}
         assert installed.id in client.get("/").text
         status = Path(f"/proc/{process.pid}/status").read_text()
         resident_kb = int(status.split("VmHWM:")[1].split()[0])

@@ -13,7 +13,8 @@ from tests.dashboard.serving import TOKEN, Client, dashboard, served
 
 from surefoot.config import Dashboard
 from surefoot.dashboard import create_app
-from surefoot.dashboard.access import TRIES, Access, Throttle, token_file
+from surefoot.dashboard.access import Access, token_file
+from surefoot.dashboard.throttle import TRIES, Throttle
 from surefoot.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ import ipaddress
 import os
 import secrets
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -34,6 +33,7 @@ from surefoot.dashboard.errors import (
     WrongHostError,
     WrongTokenError,
 )
+from surefoot.dashboard.throttle import Throttle
 from surefoot.errors import ConfigurationError, DamagedError
 
 if TYPE_CHECKING:
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 
     from surefoot.config import Dashboard
 
-TRIES = 5
-"""Wrong tokens in a row from one address until it has to wait."""
-LONGEST_WAIT_S = 300.0
-_ADDRESSES_REMEMBERED = 4096
 _NAME_LIMIT = 60
 
 
@@ -78,7 +74,7 @@ class Access:
     settings: Dashboard
     identify: Callable[[HTTPConnection], str | None] | None = None
     """Asks the app that this is mounted in who it is; None: nobody that may be here."""
-    _throttle: Throttle = field(init=False, default_factory=lambda: Throttle())
+    _throttle: Throttle = field(init=False, default_factory=Throttle)
 
     def __post_init__(self) -> None:
         self._token = self.settings.token or _kept_token(self.folder)
@@ -235,37 +231,6 @@ class Access:
 
     def _sign(self, what: str) -> str:
         return hmac.new(self._key, what.encode(), "sha256").hexdigest()
-
-
-@dataclass
-class Throttle:
-    """Counts wrong tokens by address; each one over TRIES doubles the wait."""
-
-    _failures: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
-
-    def wait_s(self, address: str) -> float:
-        """How long this address has to wait before its next try."""
-        count, at = self._failures.get(_network(address), (0, 0.0))
-        if count < TRIES:
-            return 0.0
-        return at + min(2.0 ** (count - TRIES + 1), LONGEST_WAIT_S) - time.monotonic()
-
-    def failed(self, address: str) -> None:
-        key = _network(address)
-        count, _ = self._failures.pop(key, (0, 0.0))
-        self._failures[key] = (count + 1, time.monotonic())
-        if len(self._failures) > _ADDRESSES_REMEMBERED:
-            self._failures.popitem(last=False)
-
-    def succeeded(self, address: str) -> None:
-        self._failures.pop(_network(address), None)
-
-
-def _network(address: str) -> str:
-    """An IPv6 host has a whole /64 to come from."""
-    if _is_ip(address) and ":" in address:
-        return str(ipaddress.ip_network(f"{address.partition('%')[0]}/64", strict=False))
-    return address
 
 
 def token_file(folder: Path) -> Path:

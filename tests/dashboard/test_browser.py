@@ -255,6 +255,27 @@ def test_a_held_update_is_accepted_after_its_losses_were_shown(
         expect(page.locator("input[name=accept_data_changes]")).to_have_count(1)
 
 
+def test_what_a_reader_has_opened_on_a_live_page_stays_open(
+    browser: Browser, storied: Home
+) -> None:
+    history = History(storied)
+    Lock(storied).save(Update(id="u9", state=State.REQUESTED, from_="a" * 12, to="b" * 12))
+    history.append("u9", "requested", "Update.", to="b" * 12)
+    same = {"table": "users", "rows_before": 2, "rows_after": 2}
+    history.append(
+        "u9", "migration_rehearsed", "It stays.", database="main", duration_s=0.1, changes=[same]
+    )
+    with dashboard(storied, SETTINGS) as client, visit(browser, client.origin) as visited:
+        page = visited.page
+        visited.log_in()
+        visited.go("/updates/u9")
+        page.click("summary")
+        expect(page.get_by_text("as before")).to_be_visible()
+        history.append("u9", "rehearsed", "It works.")
+        expect(page.locator(".log li")).to_have_count(3)
+        expect(page.get_by_text("as before")).to_be_visible()
+
+
 def test_any_release_can_be_asked_for_by_its_name(browser: Browser, storied: Home) -> None:
     with dashboard(storied, SETTINGS) as client, visit(browser, client.origin) as visited:
         page = visited.page

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import pytest
 
 from surefoot.app.maintenance import Answer
-from surefoot.gate import Gate, Request
+from surefoot.gate import Gate, Request, server
+from surefoot.gate.messages import encoded
 
 
 def answer(request: Request) -> Answer:
@@ -173,6 +174,45 @@ def test_it_is_open_at_once_although_a_client_is_slow(held: socket.socket) -> No
         assert time.process_time() - before < 0.5  # it waits, and does not go round
 
 
+def test_the_app_goes_first_on_a_socket_that_it_shares_with_the_gate(
+    held: socket.socket, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "GLANCE_S", 2)
+    gate.step_aside()
+    for _ in range(2):  # the second one comes right after the queue was looked at
+        assert get(held)[0] == 503, "no app takes it"
+    for _ in range(10):
+        with socket.create_connection(held.getsockname(), timeout=20):
+            held.accept()[0].close()  # as the app does; it would be too late
+    monkeypatch.setattr(server, "GLANCE_S", 1000)
+    gate.close()
+    assert get(held)[0] == 503
+
+
+def test_the_same_answer_is_there_once_however_many_wait_for_it() -> None:
+    first, second = (answer(Request("GET", "/", {})) for _ in range(2))
+    assert first.body is not second.body
+    assert encoded(first, head_only=False) is encoded(second, head_only=False)
+
+
+def test_who_finds_no_room_waits_until_there_is_some(
+    held: socket.socket, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_CLIENTS", 3)
+    silent = [socket.create_connection(held.getsockname(), timeout=20) for _ in range(3)]
+    with socket.create_connection(held.getsockname(), timeout=20) as last:
+        last.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        last.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            last.recv(1)
+        silent.pop().close()
+        last.settimeout(20)
+        assert last.makefile("rb").read().startswith(b"HTTP/1.1 503 ")
+    for client in silent:
+        client.close()
+    assert gate.open() == 4
+
+
 LIMIT_BYTES = 64 * 1024 * 1024
 CLIENTS = 10_000
 _GATE = """\
@@ -181,7 +221,7 @@ from surefoot.app.maintenance import Answer
 from surefoot.gate import Gate
 
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 20000), hard))
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # as it is nearly everywhere
 held = socket.socket(fileno=int(sys.argv[1]))
 gate = Gate([held], lambda request: Answer((), b"in a moment"), hold_s=0)
 gate.close()
@@ -192,7 +232,10 @@ print(gate.open(), flush=True)
 """
 
 
-def test_ten_thousand_waiting_clients_fit_into_64_mb(held: socket.socket) -> None:
+@pytest.mark.parametrize("sent_bytes", [20, pytest.param(8000, marks=pytest.mark.slow)])
+def test_ten_thousand_waiting_clients_fit_into_64_mb(held: socket.socket, sent_bytes: int) -> None:
+    """Whether they send next to nothing or the most that they can; none comes to the end."""
+    part = b"GET / HTTP/1.1\r\n".ljust(sent_bytes, b"x")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < CLIENTS + 200:
         pytest.skip(f"a process may have no more than {hard} descriptors here")
@@ -210,9 +253,9 @@ def test_ten_thousand_waiting_clients_fit_into_64_mb(held: socket.socket) -> Non
         assert process.stdout.readline() == "closed\n"
         for _ in range(CLIENTS):
             client = socket.create_connection(held.getsockname(), timeout=20)
-            client.sendall(b"GET / HTTP/1.1\r\n")  # and no end of the head
+            client.sendall(part)
             clients.append(client)
-        clients[0].sendall(b"\r\n")
+        clients[0].sendall(b"\r\n\r\n")
         assert clients[0].makefile("rb").read().startswith(b"HTTP/1.1 503 ")
         assert get(held)[0] == 503  # so it has taken all that came before
         told, _ = process.communicate("\n", timeout=60)

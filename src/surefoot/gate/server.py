@@ -2,20 +2,29 @@
 
 Connections first wait in the kernel's queue, unanswered and not refused; a usual cutover is over
 before `hold_s` is, and nobody notices more than a slow answer. After that everybody is answered
-503 and the connection is closed. State per client is a few hundred bytes, so ten thousand of them
-do no harm; whoever is slow to ask or to read is dropped after CLIENT_TIMEOUT_S.
+503 and the connection is closed. While an app starts on the same sockets, it has precedence: the
+gate then only looks at the queue now and then.
+
+What it holds is limited, whatever the clients do: MAX_CLIENTS of them, the rest wait in the
+kernel's queue; BUFFER_BYTES of what they have sent, whoever goes beyond that is answered by what is
+known; answers that are alike are there once. Whoever is slow to ask or to read is dropped after
+CLIENT_TIMEOUT_S.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import resource
 import selectors
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from surefoot.gate.messages import Request, encoded, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,18 +35,16 @@ HEAD_LIMIT_BYTES = 16 * 1024
 CLIENT_TIMEOUT_S = 10.0
 LINGER_S = 2.0
 """How long what a client goes on sending is read and dropped, so that it sees the answer first."""
+MAX_CLIENTS = 10_000
+DESCRIPTORS = MAX_CLIENTS + 1000
+"""As many may be open, where the machine allows it; usual is 1,024."""
+BUFFER_BYTES = 4 * 1024 * 1024
 ACCEPTS_AT_ONCE = 256
+GLANCE_S = 0.1
+"""How often the queue is looked at where that is not done all the time."""
 BACKLOG = 4096
 
-
-@dataclass(frozen=True)
-class Request:
-    """As much of a request as an answer depends on."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    """Names in lower case."""
+_WATCH, _STEP_ASIDE = b"w", b"a"
 
 
 @dataclass(slots=True)
@@ -45,7 +52,7 @@ class _Client:
     socket: socket.socket
     deadline_s: float
     received: bytes = b""
-    to_send: bytes = b""
+    to_send: memoryview | None = None
     answered: bool = False
 
 
@@ -68,11 +75,20 @@ class Gate:
         for held in self.sockets:
             held.setblocking(False)  # shared with every process: the next server relies on it too
             held.listen(BACKLOG)
-        if self._loop is not None or not self.sockets:
+        if not self.sockets:
+            return
+        if self._loop is not None:
+            os.write(self._wake, _WATCH)
             return
         woken, self._wake = os.pipe()
         self._loop = _Loop(self.sockets, self.answer, self.hold_s, woken)
         threading.Thread(target=self._loop.serve, daemon=True).start()
+
+    def step_aside(self) -> None:
+        """Leaves it to the app to take connections; those that nobody has taken after a while, and
+        not before `hold_s`, still get their answer."""
+        if self._loop is not None:
+            os.write(self._wake, _STEP_ASIDE)
 
     def open(self) -> int:
         """Takes no connection any more once this returns; those it has still get their answer.
@@ -97,57 +113,92 @@ class _Loop:
     has_stopped: threading.Event = field(default_factory=threading.Event)
     """It accepts nobody any more."""
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
-    clients: set[socket.socket] = field(default_factory=set)
+    clients: dict[socket.socket, _Client] = field(default_factory=dict)
+    buffered_bytes: int = 0
+    is_aside: bool = False
+    is_watching: bool = False
+    """The selector tells of whoever comes."""
+    glanced_at_s: float = 0.0
     swept_at_s: float = 0.0
 
     def serve(self) -> None:
         try:
             with self.selector:
                 self.selector.register(self.woken, selectors.EVENT_READ)
-                if not self.selector.select(self.hold_s):
-                    for held in self.sockets:
-                        self.selector.register(held, selectors.EVENT_READ)
+                if self._hold():
                     self._run()
         finally:
             self.has_stopped.set()
             os.close(self.woken)
 
+    def _hold(self) -> bool:
+        """Whether nobody has opened it meanwhile."""
+        end_s = time.monotonic() + self.hold_s
+        while (left_s := end_s - time.monotonic()) > 0:
+            if self.selector.select(left_s) and not self._heard():
+                return False
+        return True
+
+    def _heard(self) -> bool:
+        """Whether it is still to be closed."""
+        said = os.read(self.woken, 100)
+        self.is_aside = said[-1:] == _STEP_ASIDE
+        return bool(said)
+
     def _run(self) -> None:
-        """Serves until woken, then gives those that were accepted a last moment."""
-        last_s = float("inf")
-        while time.monotonic() < last_s:
-            for key, mask in self.selector.select(0.5):
+        """Serves until woken, and then those that it has; they all have a deadline."""
+        while self.clients or not self.has_stopped.is_set():
+            if not self.has_stopped.is_set():
+                self._look_at_queue()
+            for key, mask in self.selector.select(GLANCE_S):
                 if key.fd == self.woken:
-                    last_s = self._stop_accepting()
+                    if not self._heard():
+                        self._stop_accepting()
                 elif isinstance(key.data, _Client):
                     self._go_on(key.data, mask)
-                else:
+                elif self.is_watching:
                     self._accept(key.fileobj)  # type: ignore[arg-type] # only sockets are left
             self._sweep()
-            if last_s != float("inf") and not self.clients:
-                return
-        for client in list(self.selector.get_map().values()):
-            if isinstance(client.data, _Client):
-                self._drop(client.data)
 
-    def _stop_accepting(self) -> float:
+    def _look_at_queue(self) -> None:
+        """All the time, or only now and then: where the app goes first, and where there is no room
+        for more, which the selector would tell of again and again."""
+        self._watch(wanted=not self.is_aside and len(self.clients) < MAX_CLIENTS)
+        now_s = time.monotonic()
+        if not self.is_watching and now_s - self.glanced_at_s >= GLANCE_S:
+            self.glanced_at_s = now_s
+            for held in self.sockets:
+                self._accept(held)
+
+    def _watch(self, *, wanted: bool) -> None:
+        if wanted != self.is_watching:
+            self.is_watching = wanted
+            for held in self.sockets:
+                if wanted:
+                    self.selector.register(held, selectors.EVENT_READ)
+                else:
+                    self.selector.unregister(held)
+
+    def _stop_accepting(self) -> None:
         self.selector.unregister(self.woken)
-        for key in list(self.selector.get_map().values()):
-            if not isinstance(key.data, _Client):
-                self.selector.unregister(key.fileobj)
+        self._watch(wanted=False)
         self.has_stopped.set()
-        return time.monotonic() + 1.0
 
     def _accept(self, held: socket.socket) -> None:
-        for _ in range(ACCEPTS_AT_ONCE):
+        for _ in range(min(ACCEPTS_AT_ONCE, MAX_CLIENTS - len(self.clients))):
             try:
                 connection, _address = held.accept()
-            except OSError:  # nobody is left, or no descriptor is: try again in the next round
+            except BlockingIOError:
                 return
+            except OSError as error:
+                if error.errno != errno.EMFILE or not _more_descriptors():
+                    self._watch(wanted=False)
+                    return
+                continue
             connection.setblocking(False)
             client = _Client(connection, time.monotonic() + CLIENT_TIMEOUT_S)
             self.taken += 1
-            self.clients.add(connection)
+            self.clients[connection] = client
             self.selector.register(connection, selectors.EVENT_READ, client)
 
     def _go_on(self, client: _Client, mask: int) -> None:
@@ -167,19 +218,30 @@ class _Loop:
             self._drop(client)
         elif not client.answered:
             client.received += chunk
-            if b"\r\n\r\n" in client.received or len(client.received) >= HEAD_LIMIT_BYTES:
-                request = _parsed(client.received)
-                answer = self.answer(request)
-                client.to_send = _encoded(answer, head_only=request.method == "HEAD")
-                client.received = b""
-                client.answered = True
-                self._write(client)
+            self.buffered_bytes += len(chunk)
+            if (
+                b"\r\n\r\n" in client.received
+                or len(client.received) >= HEAD_LIMIT_BYTES
+                or self.buffered_bytes > BUFFER_BYTES
+            ):
+                self._reply(client)
+
+    def _reply(self, client: _Client) -> None:
+        request = parsed(client.received)
+        self._forget(client)
+        said = encoded(self.answer(request), head_only=request.method == "HEAD")
+        client.to_send = memoryview(said)
+        client.answered = True
+        self._write(client)
+
+    def _forget(self, client: _Client) -> None:
+        self.buffered_bytes -= len(client.received)
+        client.received = b""
 
     def _write(self, client: _Client) -> None:
         if client.to_send:
             with contextlib.suppress(BlockingIOError):
-                sent = client.socket.send(client.to_send)
-                client.to_send = client.to_send[sent:]
+                client.to_send = client.to_send[client.socket.send(client.to_send) :]
         if client.to_send:
             self.selector.modify(
                 client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, client
@@ -194,32 +256,23 @@ class _Loop:
         if now_s - self.swept_at_s < 0.5:
             return
         self.swept_at_s = now_s
-        for key in list(self.selector.get_map().values()):
-            if isinstance(key.data, _Client) and key.data.deadline_s < now_s:
-                self._drop(key.data)
+        for client in list(self.clients.values()):
+            if client.deadline_s < now_s:
+                self._drop(client)
 
     def _drop(self, client: _Client) -> None:
-        if client.socket in self.clients:
-            self.clients.discard(client.socket)
+        if self.clients.pop(client.socket, None) is not None:
+            self._forget(client)
             self.selector.unregister(client.socket)
             client.socket.close()
 
 
-def _encoded(answer: Answer, *, head_only: bool) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} Service Unavailable", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in answer.headers]
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return head if head_only else head + answer.body
-
-
-def _parsed(head: bytes) -> Request:
-    """What can be made out; rubbish gets an answer as well."""
-    lines = head.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
-    method, _, rest = lines[0].partition(" ")
-    target = rest.partition(" ")[0]
-    pairs = (line.partition(":") for line in lines[1:])
-    return Request(
-        method=method.upper(),
-        path=target.partition("?")[0] or "/",
-        headers={name.strip().lower(): value.strip() for name, _, value in pairs},
-    )
+def _more_descriptors() -> bool:
+    """Whether the limit could be raised. It is done where it is needed, and not before: what the
+    engine starts inherits it, and old programs do not expect so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if wanted <= soft:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return True

@@ -32,7 +32,7 @@ _OUT_OF_THE_WAY_FD = 64
 _NOT_INHERITED = (
     *("SUREFOOT_MARK", "SUREFOOT_PROCESS", "SUREFOOT_ENGINE_CHILD"),  # say who started a process
     *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"),
-    *("SUREFOOT_DASHBOARD_TOKEN", "SUREFOOT_PAGE"),
+    *("SUREFOOT_DASHBOARD_TOKEN", "SUREFOOT_PAGE", "SUREFOOT_API"),
 )
 
 
@@ -140,6 +140,7 @@ def _environment(home: Home, config: Config) -> dict[str, str]:
         "SUREFOOT_STABLE_AFTER": seconds(app.stable_after_s),
         "SUREFOOT_CHECK_INTERVAL": seconds(update.interval_s) if update.auto else "0",
         "SUREFOOT_CONTROL_READY": "1",
+        "SUREFOOT_API": " ".join(config.gate.api),
     }
     if config.gate.page:
         environment["SUREFOOT_PAGE"] = str(home.root / config.gate.page)

@@ -100,6 +100,19 @@ def test_whatever_the_lock_says_of_the_time_there_is_a_page(home: Home, since: s
     assert dict(answer.headers)["Content-Language"] == "zh-Hans"
 
 
+def test_the_paths_that_get_json_are_those_of_the_gate(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.write_lock("probation")
+    monkeypatch.setenv("SUREFOOT_API", "/v1 /graphql")
+    kinds = []
+    for path in ("/v1/notes", "/graphql", "/api/notes"):
+        answer = Maintenance().turn_away(path, "", "en")
+        assert answer is not None
+        kinds.append(dict(answer.headers)["Content-Type"])
+    assert kinds == ["application/json", "application/json", "text/html; charset=utf-8"]
+
+
 def test_the_apps_own_page_takes_the_place_of_ours_while_it_can_be_read(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:

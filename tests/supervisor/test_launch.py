@@ -263,3 +263,8 @@ def test_the_app_is_told_of_its_own_page_and_of_none_that_is_not_its(
     assert "SUREFOOT_PAGE" not in launch._environment(home, Config())
     told = launch._environment(home, Config(gate=Gate(page="current/app/closed.html")))
     assert told["SUREFOOT_PAGE"] == str(tmp_path / "current/app/closed.html")
+
+
+def test_the_app_is_told_which_paths_get_json(tmp_path: Path) -> None:
+    told = launch._environment(Home(tmp_path), Config(gate=Gate(api=["/v1", "/graphql"])))
+    assert told["SUREFOOT_API"] == "/v1 /graphql"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from surefoot.app.maintenance import API_PREFIXES, STATIC_PREFIXES, TOKEN_HEADER, Maintenance
+from surefoot.app.maintenance import STATIC_PREFIXES, TOKEN_HEADER, Maintenance
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -35,13 +35,15 @@ class MaintenanceMiddleware:
 
     While a release is judged, requests first wait, for up to `hold_s` seconds: mostly it is found
     healthy before that, and whoever has waited is served as if nothing had been.
+
+    Paths under `api_prefixes` get JSON: by default those that surefoot.toml names ([gate] api).
     """
 
     def __init__(
         self,
         app: App,
         *,
-        api_prefixes: Sequence[str] = API_PREFIXES,
+        api_prefixes: Sequence[str] | None = None,
         static_prefixes: Sequence[str] = STATIC_PREFIXES,
         hold_s: float = HOLD_S,
     ) -> None:

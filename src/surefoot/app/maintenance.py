@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TOKEN_HEADER = "X-Surefoot-Probe"  # noqa: S105 - the header's name
-API_PREFIXES = ("/api",)
 STATIC_PREFIXES = ("/static",)
 CODE = "maintenance"
 MESSAGE = "The app is being updated. Try again in a few seconds."
@@ -48,10 +47,11 @@ class Maintenance:
     def __init__(
         self,
         *,
-        api_prefixes: Sequence[str] = API_PREFIXES,
+        api_prefixes: Sequence[str] | None = None,
         static_prefixes: Sequence[str] = STATIC_PREFIXES,
     ) -> None:
-        self.api_prefixes = tuple(api_prefixes)
+        found = surroundings.api_prefixes() if api_prefixes is None else api_prefixes
+        self.api_prefixes = tuple(found)
         self.static_prefixes = tuple(static_prefixes)
         self.is_closed = False
         self._home = surroundings.home() or ""

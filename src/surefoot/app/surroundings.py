@@ -36,6 +36,12 @@ def own_page() -> str | None:
     return os.environ.get("SUREFOOT_PAGE") or None
 
 
+def api_prefixes() -> tuple[str, ...]:
+    """The paths that get JSON, as surefoot.toml says; `/api` where nobody says."""
+    said = os.environ.get("SUREFOOT_API")
+    return ("/api",) if said is None else tuple(said.split())
+
+
 def stop_grace_s() -> float:
     """How long the app may take to end before it is killed."""
     return seconds(os.environ.get("SUREFOOT_STOP_GRACE"), DEFAULT_GRACE_S)

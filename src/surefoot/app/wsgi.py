@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from surefoot.app.maintenance import API_PREFIXES, STATIC_PREFIXES, TOKEN_HEADER, Maintenance
+from surefoot.app.maintenance import STATIC_PREFIXES, TOKEN_HEADER, Maintenance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ class MaintenanceMiddleware:
         self,
         app: WSGIApplication,
         *,
-        api_prefixes: Sequence[str] = API_PREFIXES,
+        api_prefixes: Sequence[str] | None = None,
         static_prefixes: Sequence[str] = STATIC_PREFIXES,
     ) -> None:
         self.app = app

@@ -36,6 +36,8 @@ from release import KIND, VERSION
 PATH = os.environ["DATABASE_URL"].removeprefix("sqlite:///")
 if KIND == "dies":
     sys.exit("This release does not start.")
+if KIND == "starts slowly":
+    time.sleep(3)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -152,8 +154,8 @@ class Repository:
 
     def release(self, tag: str, kind: str = "good", *, schema: int = 1, follow: bool = True) -> str:
         """Commits and publishes a release; returns its id. `kind`: good, dies (at its start), ill
-        (health answers 500), hangs, ages (ends after a second), fails (its migration, half way),
-        takes long (its migration)."""
+        (health answers 500), hangs, starts slowly, ages (ends after a second), fails (its
+        migration, half way), takes long (its migration)."""
         text = f"VERSION = {tag!r}\nKIND = {kind!r}\nSCHEMA = {schema}\n"
         for name, content in (("app.py", _APP), ("migrate.py", _MIGRATE), ("release.py", text)):
             (self._work / name).write_text(content, encoding="utf-8")

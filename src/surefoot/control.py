@@ -115,9 +115,10 @@ class Processes:
         """
         self._ask("stop", "stopped", timeout_s)
 
-    def attempt(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Starts what does not run, of `current`. What ends is not started again."""
-        self._ask("try", "started", timeout_s)
+    def attempt(self, timeout_s: float = ANSWER_TIMEOUT_S, *, in_private: bool = False) -> None:
+        """Starts what does not run, of `current`. What ends is not started again. With `in_private`
+        it has no public address until it is handed the sockets."""
+        self._ask("try private" if in_private else "try", "started", timeout_s)
 
     def run(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Starts what does not run, of `current`, and starts again what ends."""

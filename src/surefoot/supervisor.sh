@@ -12,7 +12,8 @@
 #   signal NAME              from the traps, so that nothing is lost between two reads
 #   restart N, expire N, timeout stop TURN, check    from the timers
 #   update                   from clients: a request lies in run/request.json
-#   stop, try, run, hold     from the engine: the goal; `stopped` and `started` are the answers
+#   stop, try, run, hold     from the engine: the goal; `stopped` and `started` are the answers;
+#                            with `try private` the app is not given the sockets
 #   beside RELEASE, adopt, drop    from the engine: a release that runs beside the app (`started`),
 #                            becomes the app (`adopted`), or ends; any goal but `hold` ends it too
 #
@@ -66,14 +67,17 @@ become() { # COMMAND..., in a session of its own
     trap - PIPE
     export SUREFOOT_MARK="$number:$token"
     get name "$number"
-    if [ "$value" = beside ]; then # it gets the public sockets when it is told to take over
+    case $number:$value:$private in
+    0:*) ;;
+    *:beside:* | *:private) # it is handed the public sockets when it is found healthy
         export SUREFOOT_PRIVATE="$SUREFOOT_HOME/run/private"
         unset LISTEN_FDS LISTEN_FDNAMES
         exec 3>&- 4>&- 5>&- 6>&-
-    fi
+        ;;
+    esac
     set -- setsid "$@"
-    # What a shell starts in the background ignores INT and QUIT; not every env can undo it.
-    if env --default-signal=INT,QUIT true 2>/dev/null; then
+    # What a shell starts in the background ignores INT and QUIT.
+    if [ "$can_reset" = 0 ]; then
         set -- env --default-signal=INT,QUIT "$@"
     fi
     if [ "$number" != 0 ]; then
@@ -141,8 +145,8 @@ back_off() { # N
 
 # --- the app
 
-start_app() { # GOAL: starts what is not running
-    goal=$1 turn=$((turn + 1))
+start_app() { # GOAL [private]: starts what is not running
+    goal=$1 private=${2-} turn=$((turn + 1))
     cancel stop
     drop
     for script in current/processes/*; do
@@ -361,7 +365,9 @@ prepare() { # [HOME]
     export SUREFOOT_HOME SUREFOOT_PYTHON
     : "${SUREFOOT_STOP_GRACE:=10}" "${SUREFOOT_CRASH_DELAY:=1}" "${SUREFOOT_CRASH_DELAY_MAX:=60}"
     : "${SUREFOOT_STABLE_AFTER:=60}" "${SUREFOOT_CHECK_INTERVAL:=0}"
-    lock=data/UPDATE_LOCK.json goal=stop end_code=0 killed=0 wanted=0 turn=0 numbers=''
+    lock=data/UPDATE_LOCK.json goal=stop end_code=0 killed=0 wanted=0 turn=0 private='' numbers=''
+    env --default-signal=INT,QUIT true 2>/dev/null # not every env can
+    can_reset=$?
     if ! read -r token </proc/sys/kernel/random/uuid; then
         say '/proc is missing: without it I cannot find what the app has started.'
         exit 1
@@ -464,7 +470,7 @@ obey() { # a line
     adopt) adopt ;;
     drop) drop ;;
     stop) stop_app stop ;;
-    try | run) start_app "$1" ;;
+    try | run) start_app "$1" "$2" ;;
     hold) goal=hold ;;
     esac
 }

@@ -602,6 +602,34 @@ def test_what_runs_beside_becomes_the_app(in_each_shell: Supervised) -> None:
     assert len(in_each_shell.log("beside")) == 1
 
 
+def test_what_is_tried_in_private_has_no_public_address_and_is_the_app(
+    in_each_shell: Supervised,
+) -> None:
+    in_each_shell.settings["LISTEN_FDS"] = "1"
+    in_each_shell.process(
+        "web", f'echo "${{SUREFOOT_PRIVATE-none}} ${{LISTEN_FDS-none}}" >place.log\n{FOREVER}'
+    )
+    in_each_shell.python_engine(
+        "update",
+        "processes.stop()\nprocesses.attempt(in_private=True)\n"
+        "while not Path('go').exists(): processes.wait(0.1)\nprocesses.run()\n"
+        "Path('gone').touch()\n",
+    )
+    in_each_shell.start()
+    first = in_each_shell.pids("web")[0]
+    in_each_shell.until("place", "none 1")
+    in_each_shell.send("update")
+    tried = in_each_shell.pids("web", 2)[1]
+    in_each_shell.until("place", f"{in_each_shell.home.run}/private none")
+    assert not is_alive(first)
+    (in_each_shell.home.root / "go").touch()
+    eventually((in_each_shell.home.root / "gone").exists, "it has become the app")
+    os.kill(tried, signal.SIGKILL)  # from now on it is the app like any other
+    in_each_shell.pids("web", 3)
+    eventually(lambda: in_each_shell.log("place") == ["none 1"], "it is public again")
+    assert in_each_shell.end() == 143
+
+
 def test_an_old_one_that_does_not_end_is_killed_and_the_new_one_is_not(
     supervised: Supervised,
 ) -> None:

@@ -1,4 +1,5 @@
-"""A migration that takes long: whoever comes meanwhile is told so, and nobody is refused."""
+"""A migration or a start that takes long: whoever comes meanwhile is told so, and nobody is
+refused."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class Visitors:
                 self.last = json.loads(body)["version"]
 
 
-def test_every_visitor_gets_the_page_or_a_503_and_then_the_app(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["takes long", "starts slowly"])
+def test_every_visitor_gets_the_page_or_a_503_and_then_the_app(tmp_path: Path, kind: str) -> None:
     repository = Repository(tmp_path / "git")
     repository.release("v1")
     app = Tiny(tmp_path, repository)
@@ -70,7 +72,7 @@ def test_every_visitor_gets_the_page_or_a_503_and_then_the_app(tmp_path: Path) -
     try:
         app.wait_for_version("v1")
         app.wait_until_quiet()
-        repository.release("v2", "takes long", schema=2)
+        repository.release("v2", kind, schema=2)
         assert app.command("update").returncode == ExitCode.OK
         app.wait_for(lambda: app.events().count("stopped") == 2, "the app has ended")
         visitors.come()

@@ -1,4 +1,5 @@
-"""Serving beside the release in use: where nobody but Surefoot can reach it, until it takes over.
+"""Serving in private, while a release is judged: nobody but Surefoot can reach it, until it is
+given the public address.
 
 A process with SUREFOOT_PRIVATE in its environment has no public address. It serves on the Unix
 socket of that name, and waits at `<name>.take` for the listening sockets, which come as descriptors

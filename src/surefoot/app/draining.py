@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -53,13 +54,18 @@ class Server(uvicorn.Server):
 
     async def _take_over(self, taking: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        is_public = False
         async for connection, descriptors in beside.handed_over(taking):
             for descriptor in descriptors:
+                if is_public:  # whoever hands them over did not hear the answer, and asks again
+                    os.close(descriptor)
+                    continue
                 public = beside.prepared(descriptor, self.config.backlog)
                 server = await loop.create_server(
                     self._protocol, sock=public, ssl=self.config.ssl, backlog=self.config.backlog
                 )
                 self.servers.append(server)
+            is_public = True
             await loop.sock_sendall(connection, beside.ACCEPTING)
 
     def _protocol(self) -> asyncio.Protocol:

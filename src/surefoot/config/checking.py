@@ -55,7 +55,7 @@ def check(config: Config, text: str, name: str, overridden: dict[str, str]) -> N
 def _problems(config: Config) -> Iterator[Problem]:
     yield from _app(config.app)
     if config.app.overlap:
-        yield from _overlap(config)
+        yield from not_in_private(config)
     yield from _source(config.source)
     yield from _health(config.health, config.address())
     for key, database in config.database.items():
@@ -89,8 +89,8 @@ def _app(app: App) -> Iterator[Problem]:
             yield "app.listen", f"`{address}` is not an address.", right
 
 
-def _overlap(config: Config) -> Iterator[Problem]:
-    """Two releases live for a moment, so all that runs must be able to."""
+def not_in_private(config: Config) -> Iterator[Problem]:
+    """Why a release cannot be judged where nobody else reaches it. Only `overlap` needs that."""
     app, health = config.app, config.health
     place = "app.overlap"
     if not app.listen:

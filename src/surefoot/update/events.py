@@ -213,6 +213,13 @@ class TookOver(Event):
     name = "took_over"
 
 
+@dataclass(frozen=True, kw_only=True)
+class NotTaken(Event):
+    """Found healthy in private, it did not take the listening sockets: it is started again."""
+
+    name = "not_taken"
+
+
 # -- the cutover
 
 

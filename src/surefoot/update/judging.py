@@ -52,6 +52,8 @@ class Judging:
     token: str = ""
     address: str | None = None
     """Where it is asked; else where the configuration says."""
+    on_answer: Callable[[], None] = lambda: None
+    """Called when it has answered, well or badly; more than once."""
     _probe: Probe = field(init=False)
     _open: ExitStack = field(init=False, default_factory=ExitStack)
     _prober: ThreadPoolExecutor = field(init=False)
@@ -126,6 +128,8 @@ class Judging:
             judge.observe(seen)
             self._is_told = True
             self._has_answered = seen.answered
+            if seen.answered or seen.healthy:
+                self.on_answer()
         if self._is_told and monotonic() >= self._next_s:
             self._asked = None
 

@@ -20,12 +20,12 @@ from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
 from surefoot.databases import retention
 from surefoot.errors import DamagedError, SurefootError, UnhealthyError
-from surefoot.gate import Gate, Request, held_sockets
+from surefoot.gate import GLANCE_S, Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import copies, databases, overlap, remembered
+from surefoot.update import copies, databases, overlap, private_place, remembered
 from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
@@ -55,6 +55,7 @@ _SHOWING = (
     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     | os.O_NOFOLLOW | os.O_NONBLOCK
 )  # fmt: skip
+_LOOK_EVERY_S = 0.5
 PIPE_TIMEOUT_S = 30.0
 """How long the supervisor may take to answer, over the app's own grace."""
 
@@ -78,6 +79,11 @@ class LocalHost:
     """The supervisor has said so, and has not been told to start anything since."""
     _has_stopped: bool = field(init=False, default=False)
     """It was this engine that closed the gate, so it knows whom the gate has answered."""
+    _is_starting: bool = field(init=False, default=False)
+    """What was started has not answered yet."""
+    _turned_away: int = field(init=False, default=0)
+    _waiting_since: datetime | None = field(init=False, default=None)
+    """As in the update, which is told of it at the next occasion."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
@@ -111,7 +117,8 @@ class LocalHost:
 
     def _with_overlap(self, update: Update) -> Update:
         release = self.store.folder(update.to or "")
-        why = overlap.why_not(update, self.home, release, self.databases.pending(update))
+        pending = self.databases.pending(update)
+        why = overlap.why_not(update, self.config, self.home, release, pending)
         if why and update.from_ is not None:
             text = f"The old release is stopped first: {why}."
             self.tell(update, "overlap_skipped", text, reason=why)
@@ -132,7 +139,7 @@ class LocalHost:
 
     def take_over(self, update: Update) -> Update:
         self.store.switch(update.to)
-        overlap.hand_over(self.home, self.gate.sockets)
+        private_place.hand_over(self.home, self.gate.sockets)
         self.processes.adopt(PIPE_TIMEOUT_S)
         self.tell(update, "took_over", "The new release takes the connections; the old one ends.")
         return update
@@ -174,11 +181,17 @@ class LocalHost:
 
     def start(self, update: Update) -> Update:
         self.databases.keep(update)
-        update = self._open_gate(update)  # from here on the app's middleware keeps the public out
         self.processes.wait(0)  # what has ended until now was stopped by us
-        self._started = self._judging(update.to, update.token).__enter__()
-        self._is_stopped = False
-        self.processes.attempt(PIPE_TIMEOUT_S)
+        release = self.store.folder(update.to or "")
+        in_private = not private_place.why_not(self.config, self.home, release)
+        if in_private:
+            judging = self._judging_in_private(update)
+        else:  # from its first answer on, the app's middleware keeps the public out
+            self.gate.step_aside()
+            judging = self._judging(update.to, update.token)
+        self._started = judging.__enter__()
+        self._is_stopped, self._is_starting = False, True
+        self.processes.attempt(PIPE_TIMEOUT_S, in_private=in_private)
         self.tell(update, "started", "The new release runs, behind the gate.")
         return update
 
@@ -196,6 +209,7 @@ class LocalHost:
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
+        update = self._with_turned_away(update)
         begun_s = update.durations.get(Step.START, 0.0)
         durations = {**update.durations, Step.START: begun_s + judging.until_first_answer_s}
         return msgspec.structs.replace(update, durations=durations)
@@ -229,13 +243,14 @@ class LocalHost:
         self.databases.give_up(update)
         if update.from_ is None or self.store.get(update.from_) is None:
             return msgspec.structs.replace(update, healthy=False)
-        update = self._open_gate(update)
+        self.gate.step_aside()
         self.processes.wait(0)
         with self._judging(update.from_, update.token) as judging:
             started_at = datetime.now(UTC)
             self._is_stopped = False
             self.processes.run(PIPE_TIMEOUT_S)
             verdict = judging.judge(migrated=False)
+        update = self._with_turned_away(update)
         if update.closed_at is not None:
             answered_at = started_at + timedelta(seconds=judging.until_first_answer_s)
             update = msgspec.structs.replace(update, opened_at=answered_at)
@@ -252,7 +267,10 @@ class LocalHost:
 
     def conclude(self, update: Update) -> None:
         """Every line can be repeated; the lock goes last. The app serves all the while."""
-        self.gate.open()
+        self._open_gate()
+        if update.state is State.COMMITTED:
+            self._let_the_public_in(update)
+        update = self._with_turned_away(update)
         if update.state is not State.COMMITTED:  # then it is done before anybody is let in
             self.databases.give_up(update)
         self._is_stopped = False
@@ -408,13 +426,35 @@ class LocalHost:
         if not self._is_stopped:
             self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
             self._is_stopped = True
+            self.gate.close()  # it mends what the app has done to the sockets at its end
 
-    def _open_gate(self, update: Update) -> Update:
-        """Lets whoever comes wait for the app, which is about to start."""
+    def _open_gate(self) -> None:
         taken = self.gate.open()
+        self._turned_away += taken
         if taken and self._has_stopped:
-            update = msgspec.structs.replace(update, waiting_since=datetime.now(UTC))
-        return msgspec.structs.replace(update, turned_away=update.turned_away + taken)
+            self._waiting_since = datetime.now(UTC) - timedelta(seconds=GLANCE_S)
+
+    def _with_turned_away(self, update: Update) -> Update:
+        """With what the gate has seen until it was opened."""
+        taken, self._turned_away = self._turned_away, 0
+        return msgspec.structs.replace(
+            update,
+            turned_away=update.turned_away + taken,
+            waiting_since=self._waiting_since or update.waiting_since,
+        )
+
+    def _let_the_public_in(self, update: Update) -> None:
+        """Hands the sockets to what was judged in private; a crash may have come before that. What
+        does not take them is started again, in public."""
+        if update.overlaps or not private_place.is_taken(self.home):
+            return
+        try:
+            private_place.hand_over(self.home, self.gate.sockets)
+        except SurefootError as error:
+            self.tell(update, "not_taken", f"{error} It is started again.")
+            self._is_stopped = False
+            self._stop()
+            self._open_gate()
 
     def _answer(self, request: Request) -> Answer:
         language = request.headers.get("accept-language", "")
@@ -422,10 +462,13 @@ class LocalHost:
             lock = lockfile.read(str(self.home.root))
         except lockfile.LockUnreadable:
             lock = None
+        lock = lock or lockfile.Lock("stopped")
+        if self._is_starting and lock.state in lockfile.JUDGED_STATES:
+            lock = replace(lock, state=State.MIGRATED)  # what follows is the start
         return answer_for(
             request.path,
             language,
-            lock or lockfile.Lock("stopped"),
+            lock,
             self.config.gate.api,
             self._page,
         )
@@ -438,18 +481,30 @@ class LocalHost:
             if any(isinstance(event, Exited) for event in events):
                 return
 
+    def keep_closed(self, until: Callable[[], bool]) -> None:
+        """Answers whoever comes, since no app may serve."""
+        self.gate.close()
+        while True:
+            self.processes.wait(_LOOK_EVERY_S)
+            if until():
+                return
+
     def watch(self, stop: Callable[[], bool]) -> Verdict:
         """Watches what is current after its commit."""
         with self._judging(self.store.current_id(), "", notified=True) as judging:
             return judging.watch(self.config.health.watch_s, stop)
 
     def _judging_beside(self, update: Update) -> Judging:
-        judging = self._judging(update.to, "", notified=True)
-        return replace(
-            judging,
-            processes=overlap.Beside(self.processes),
-            address=f"unix:{overlap.place(self.home)}",
-        )
+        judging = self._judging_in_private(update, notified=True)
+        return replace(judging, processes=overlap.Beside(self.processes))
+
+    def _judging_in_private(self, update: Update, *, notified: bool = False) -> Judging:
+        judging = self._judging(update.to, update.token, notified=notified)
+        address = f"unix:{private_place.place(self.home)}"
+        return replace(judging, address=address, on_answer=self._note_answer)
+
+    def _note_answer(self) -> None:
+        self._is_starting = False
 
     def _judging(self, release: str | None, token: str, *, notified: bool = False) -> Judging:
         folder = self.store.folder(release or "")
@@ -461,6 +516,7 @@ class LocalHost:
             folder / "app" / self.config.app.directory,
             self.home.run / "notify" if notify else None,
             token,
+            on_answer=self._open_gate,
         )
 
 

@@ -72,14 +72,18 @@ class Engine:
     def update(self, *, auto: bool = False) -> ExitCode:
         """Takes up the request that waits; without one, looks for the newest release."""
         with only_engine(self.home):
-            requests.keep_damaged_aside(self.home)
-            request = self._unanswered()
-            recovered = self._recover()
-            if request is None:
-                if (recovered and not auto) or (auto and not self._permission.may_begin()):
-                    return ExitCode.OK
-                request = self._by_itself(auto=auto)
-            return self._take_up(request)
+            code = self._update(auto=auto)
+        return self._attend(code)
+
+    def _update(self, *, auto: bool) -> ExitCode:
+        requests.keep_damaged_aside(self.home)
+        request = self._unanswered()
+        recovered = self._recover()
+        if request is None:
+            if (recovered and not auto) or (auto and not self._permission.may_begin()):
+                return ExitCode.OK
+            request = self._by_itself(auto=auto)
+        return self._take_up(request)
 
     @property
     def _permission(self) -> Permission:
@@ -120,21 +124,25 @@ class Engine:
     def resume(self) -> ExitCode:
         """Carries on, or puts back, what was interrupted."""
         with only_engine(self.home):
-            self.host.sync()
-            try:
-                update = self.host.lock.read()
-            except DamagedError as error:
-                update = self._without_lock(error)
-            if update is None:
-                return ExitCode.OK
-            if update.state is State.BROKEN:
-                self._tell_broken(update)  # it may have become so without a step
-                return ExitCode.BROKEN
-            self.host.tell(update, "resumed", f"Resumed in state `{update.state}`.")
-            self._withdraw(update)
-            if update.state is State.REQUESTED and update.from_ is not None:
-                self.processes.run()  # the old release serves while the new one is staged
-            return self._carry(update)
+            code = self._resume()
+        return self._attend(code)
+
+    def _resume(self) -> ExitCode:
+        self.host.sync()
+        try:
+            update = self.host.lock.read()
+        except DamagedError as error:
+            update = self._without_lock(error)
+        if update is None:
+            return ExitCode.OK
+        if update.state is State.BROKEN:
+            self._tell_broken(update)  # it may have become so without a step
+            return ExitCode.BROKEN
+        self.host.tell(update, "resumed", f"Resumed in state `{update.state}`.")
+        self._withdraw(update)
+        if update.state is State.REQUESTED and update.from_ is not None:
+            self.processes.run()  # the old release serves while the new one is staged
+        return self._carry(update)
 
     def _withdraw(self, update: Update) -> None:
         """What this update was asked for by, if a crash has left it: it is not asked for again."""
@@ -145,15 +153,38 @@ class Engine:
     def crashed(self) -> ExitCode:
         """Called when the app crashes again and again: goes back if its commit was recent."""
         with only_engine(self.home):
-            commits = self.host.ledger().commits
-            current = self.host.store.current_id()
-            recent = [c for c in commits if datetime.now(UTC) - c.at < SOON]
-            text = f"Release {current} crashes again and again."
-            with contextlib.suppress(OSError):  # going back does not hang on being told
-                self.host.history.append(new_id(), "crashing", text, release=current)
-            if not recent or recent[-1].release != current or self.host.lock.read() is not None:
-                return ExitCode.OK
-            return self._go_back(text, Cause.CRASHES)
+            code = self._crashed()
+        return self._attend(code)
+
+    def _crashed(self) -> ExitCode:
+        commits = self.host.ledger().commits
+        current = self.host.store.current_id()
+        recent = [c for c in commits if datetime.now(UTC) - c.at < SOON]
+        text = f"Release {current} crashes again and again."
+        with contextlib.suppress(OSError):  # going back does not hang on being told
+            self.host.history.append(new_id(), "crashing", text, release=current)
+        if not recent or recent[-1].release != current or self.host.lock.read() is not None:
+            return ExitCode.OK
+        return self._go_back(text, Cause.CRASHES)
+
+    def _attend(self, code: ExitCode) -> ExitCode:
+        """Where a person is needed, nothing may be started: whoever comes is told so, until that
+        person has asked for something and it was done. Meanwhile others may take the right to
+        change things."""
+        while self.host.gate.sockets and self._is_broken():
+            self.host.keep_closed(until=lambda: requests.waiting(self.home) is not None)
+            with contextlib.suppress(RefusedError), only_engine(self.home):
+                request = self._unanswered()
+                if request is not None:
+                    code = self._take_up(request)
+        return code
+
+    def _is_broken(self) -> bool:
+        try:
+            update = self.host.lock.read()
+        except DamagedError:
+            return False
+        return update is not None and update.state is State.BROKEN
 
     def _take_up(self, request: Request) -> ExitCode:
         try:

@@ -85,7 +85,14 @@ class Server(uvicorn.Server):
             # Whoever is answered from here on comes again over a new connection.
             self.server_state.default_headers = [*self.server_state.default_headers, CLOSE_HEADER]
         await self._drain()
-        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if _is_idle(connection):
+                connection.shutdown()
+        await asyncio.sleep(STEP_S)
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
+        elif not self.force_exit:  # nothing is left to wait for, as uvicorn would for 0.1 seconds
+            await self.lifespan.shutdown()
 
     async def _drain(self) -> None:
         for step in range(round(DRAIN_S / STEP_S)):
@@ -95,6 +102,13 @@ class Server(uvicorn.Server):
             if step > 2 and not self.server_state.connections:
                 return
             await asyncio.sleep(STEP_S)
+
+
+def _is_idle(connection: Any) -> bool:
+    """Whether it has no request under way. A websocket, which has no such cycle, is never idle."""
+    if not hasattr(connection, "cycle"):
+        return False
+    return connection.cycle is None or bool(connection.cycle.response_complete)
 
 
 class Worker(multiprocess.Process):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -105,6 +107,34 @@ def test_all_configured_probes_must_be_healthy() -> None:
         ) as probe:
             assert probe.name == "http and tcp and command"
             assert probe.probe().healthy
+
+
+def test_in_private_the_app_is_asked_as_if_by_its_address(tmp_path: Path) -> None:
+    """Many an app serves only the hosts that it knows."""
+    heard = []
+    place = tmp_path / "private"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen()
+
+        def serve() -> None:
+            with listening.accept()[0] as connection:
+                heard.append(connection.recv(4096))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with probes_for(
+            Health(path="/health"),
+            "0.0.0.0:8000",
+            token="",
+            environment=ENVIRONMENT,
+            notify_socket=None,
+            over=place,
+        ) as probe:
+            assert probe.probe().healthy
+        thread.join()
+    assert b"\r\nHost: 127.0.0.1:8000\r\n" in heard[0]
 
 
 def test_the_notify_socket_is_gone_after_use(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class HttpProbe:
         timeout_s: float = 5.0,
         path: str | None = None,
     ) -> None:
-        """With `path`, it is asked over the Unix socket of that name, whatever host `url` names."""
+        """With `path`, it is asked over the Unix socket of that name, as if `url` had led there."""
         self._path = path
         parts = urlsplit(url)
         self._host = parts.hostname or "127.0.0.1"
@@ -88,7 +88,7 @@ class HttpProbe:
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._path is not None:
-            return _UnixConnection(self._path, self._timeout_s)
+            return _UnixConnection(self._path, self._host, self._port, self._timeout_s)
         if not self._is_https:
             return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         context = ssl.create_default_context()
@@ -126,8 +126,8 @@ class HttpProbe:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+    def __init__(self, path: str, host: str, port: int | None, timeout_s: float) -> None:
+        super().__init__(host, port, timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

@@ -160,11 +160,13 @@ def probes_for(
     environment: Mapping[str, str],
     notify_socket: Path | None,
     directory: Path | None = None,
+    over: Path | None = None,
 ) -> Iterator[Probe]:
     """What `health` asks for, as one probe, closed at the end.
 
     `address` is where `health.path` is asked, `token` opens the gate, and a command is run in
-    `environment` and `directory`. Without `notify_socket`, READY=1 is not waited for.
+    `environment` and `directory`. Without `notify_socket`, READY=1 is not waited for. `over` is a
+    Unix socket by which the same questions are asked.
     """
     probes: list[Probe] = []
     with contextlib.ExitStack() as opened:
@@ -173,8 +175,10 @@ def probes_for(
             probes.append(Readiness(notify_socket))
             opened.callback(probes[-1].close)
         urls = [health.http] if health.http else []
+        path = str(over) if over else None
         if address is not None and address.startswith("unix:"):
             urls.append(f"http://localhost{health.path or '/'}")
+            path = path or address.removeprefix("unix:")
         elif health.path is not None and address is not None:
             urls.append(f"http://{reachable(address)}{health.path}")
         probes += [
@@ -183,7 +187,7 @@ def probes_for(
                 status=health.status,
                 token=token,
                 timeout_s=health.timeout_s,
-                path=address[5:] if address is not None and address.startswith("unix:") else None,
+                path=path,
             )
             for url in urls
         ]

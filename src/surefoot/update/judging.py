@@ -50,8 +50,8 @@ class Judging:
     directory: Path
     notify_socket: Path | None
     token: str = ""
-    address: str | None = None
-    """Where it is asked; else where the configuration says."""
+    over: Path | None = None
+    """A Unix socket by which it is asked what the configuration says, as if by its address."""
     on_answer: Callable[[], None] = lambda: None
     """Called when it has answered, well or badly; more than once."""
     _probe: Probe = field(init=False)
@@ -72,11 +72,12 @@ class Judging:
         self._probe = self._open.enter_context(
             probes_for(
                 self.config.health,
-                self.address or self.config.address(),
+                self.config.address(),
                 token=self.token,
                 environment=self.environment,
                 notify_socket=self.notify_socket,
                 directory=self.directory,
+                over=self.over,
             )
         )
         return self

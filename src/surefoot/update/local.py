@@ -500,8 +500,8 @@ class LocalHost:
 
     def _judging_in_private(self, update: Update, *, notified: bool = False) -> Judging:
         judging = self._judging(update.to, update.token, notified=notified)
-        address = f"unix:{private_place.place(self.home)}"
-        return replace(judging, address=address, on_answer=self._note_answer)
+        place = private_place.place(self.home)
+        return replace(judging, over=place, on_answer=self._note_answer)
 
     def _note_answer(self) -> None:
         self._is_starting = False

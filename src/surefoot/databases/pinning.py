@@ -23,28 +23,30 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import subprocess
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from surefoot import durable, stored
-from surefoot.databases import backups, binding, files, journal_mode, locks, settling, sqlite
-from surefoot.databases.processes import GUARD, SETTLING, end_marked
-from surefoot.databases.records import Pinned, Stamp
-from surefoot.errors import DamagedError, DatabaseError
+from surefoot.databases import (
+    backups,
+    binding,
+    files,
+    guard,
+    journal_mode,
+    locks,
+    settling,
+    sqlite,
+    validity,
+)
+from surefoot.databases.processes import end_marked
+from surefoot.databases.records import Pinned
+from surefoot.errors import DatabaseError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GUARD_S = 3600
-"""The longest that the locks outlive the engine."""
-
 # What this process holds of each snapshot, by its work folder: the database, and the link.
 _held: dict[str, tuple[locks.Held, locks.Held | None]] = {}
-# The snapshots, by the same, whose guard this process has left.
-_guarded: set[str] = set()
 
 
 def take(name: str, database: Path, folder: Path, *, redirectable: bool) -> Pinned:
@@ -85,7 +87,7 @@ def _taken(
     except BaseException:
         held.close()
         raise
-    _held[_key(record)] = (held, None)
+    _held[record.key] = (held, None)
     try:
         _build(record)
         durable.write(record.valid_path, b"")
@@ -107,7 +109,7 @@ def clear(name: str, folder: Path) -> None:
 
 def pass_fds(snapshot: Pinned) -> tuple[int, ...]:
     """What the migration has to inherit."""
-    both = _held.get(_key(snapshot), ())
+    both = _held.get(snapshot.key, ())
     return tuple(fd for held in both if held is not None for fd in (held.main, held.index))
 
 
@@ -127,7 +129,7 @@ def _with_log(path: Path) -> tuple[Path, Path, Path]:
 def prepare(snapshot: Pinned) -> None:
     """Back to `take`: an empty log beside the link, none beside the database."""
     end_marked(snapshot.folder)
-    _check(snapshot)
+    validity.check(snapshot)
     if stored.read(snapshot.valid_path) or (
         snapshot.in_place and files.has_log(snapshot.database_path)
     ):
@@ -151,10 +153,10 @@ def was_written(snapshot: Pinned) -> bool:
 def adopt(snapshot: Pinned) -> None:
     """The migration's log becomes the database's, durably and at once."""
     end_marked(snapshot.folder)
-    _check(snapshot)
+    validity.check(snapshot)
     database, work = snapshot.database_path, snapshot.work_path
     held = _hold(snapshot)
-    _end_guard(snapshot)
+    guard.end(snapshot)
     files.wait_until_free(database)
     log, own_log = sqlite.companions(work)[0], sqlite.companions(database)[0]
     if snapshot.in_place:
@@ -167,7 +169,7 @@ def adopt(snapshot: Pinned) -> None:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         durable.sync_file(log)
         durable.sync_folder(work.parent)
-        _note_adopted(snapshot, log)
+        validity.note_adopted(snapshot, log)
         if not locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_WRLCK):
             raise sqlite.in_use(database)
         log.replace(own_log)
@@ -176,11 +178,11 @@ def adopt(snapshot: Pinned) -> None:
         # As SQLite does when it is the first to open a database: the index is made anew.
         os.ftruncate(held.index, 0)
     elif not stored.read(snapshot.valid_path):
-        _note_adopted(snapshot, own_log)
+        validity.note_adopted(snapshot, own_log)
     locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_RDLCK)
     locks.lock(held.index, locks.WRITE_BYTE, 1, fcntl.F_UNLCK)
     _let_go_of_work(snapshot)
-    _leave_guard(snapshot, held)
+    guard.leave(snapshot, held)
 
 
 def _adopt_in_place(snapshot: Pinned) -> None:
@@ -196,17 +198,17 @@ def _adopt_in_place(snapshot: Pinned) -> None:
         durable.sync_file(log)
         durable.sync_folder(database.parent)
     if not stored.read(snapshot.valid_path):
-        _note_adopted(snapshot, log)
+        validity.note_adopted(snapshot, log)
 
 
 def keep(snapshot: Pinned) -> None:
     """Holds the main file where the guard was lost with the power: the app, once it has brought the
     log in, could not be undone any more."""
-    if _key(snapshot) in _guarded:
+    if guard.is_left(snapshot):
         return
     held = _hold(snapshot)
-    _end_guard(snapshot)
-    _leave_guard(snapshot, held)
+    guard.end(snapshot)
+    guard.leave(snapshot, held)
 
 
 def restore(
@@ -220,13 +222,13 @@ def restore(
     end_marked(snapshot.folder)
     if snapshot.restored_path.exists():
         return None
-    _check(snapshot)
+    validity.check(snapshot)
     database = snapshot.database_path
     _hold(snapshot)
-    _end_guard(snapshot)
+    guard.end(snapshot)
     files.wait_until_free(database)
     kept = None
-    if keep_replaced is not None and _has_rows_of_the_app(snapshot):
+    if keep_replaced is not None and validity.has_rows_of_the_app(snapshot):
         kept = _keep(snapshot, keep_replaced, update, release)
     _drop_log(snapshot)
     if snapshot.header_before:
@@ -243,9 +245,9 @@ def release(snapshot: Pinned) -> None:
         durable.discard(snapshot.valid_path)
         durable.discard(snapshot.restored_path)
     _let_go(snapshot)
-    if settling.begin(snapshot.database_path, _key(snapshot)):
+    if settling.begin(snapshot.database_path, snapshot.key):
         return
-    _end_guard(snapshot)
+    guard.end(snapshot)
     with (
         suppress(sqlite3.Error),  # the app does it by itself, only later
         closing(sqlite.connect(snapshot.database_path, write=True)) as connection,
@@ -255,7 +257,7 @@ def release(snapshot: Pinned) -> None:
 
 def _build(snapshot: Pinned) -> None:
     """Makes the work folder anew, with nothing written in it. The database has no log."""
-    work, key = snapshot.work_path, _key(snapshot)
+    work, key = snapshot.work_path, snapshot.key
     files.wait_until_free(snapshot.database_path)
     with sqlite.explained(snapshot.database_path, "cannot be pinned"):
         if key not in _held:
@@ -279,22 +281,22 @@ def _build(snapshot: Pinned) -> None:
 def _hold(snapshot: Pinned) -> locks.Held:
     """The locks on the database itself, taken again where an earlier process had them. What is in
     its log stays there."""
-    held = _held.get(_key(snapshot))
+    held = _held.get(snapshot.key)
     if held is None:
-        held = _held[_key(snapshot)] = (locks.hold(snapshot.database_path), None)
+        held = _held[snapshot.key] = (locks.hold(snapshot.database_path), None)
     return held[0]
 
 
 def _let_go_of_work(snapshot: Pinned) -> None:
-    held, work = _held[_key(snapshot)]
+    held, work = _held[snapshot.key]
     if work is not None:
         work.close()
-        _held[_key(snapshot)] = (held, None)
+        _held[snapshot.key] = (held, None)
     durable.remove_tree(snapshot.work_path.parent)
 
 
 def _let_go(snapshot: Pinned) -> None:
-    for held in _held.pop(_key(snapshot), ()):
+    for held in _held.pop(snapshot.key, ()):
         if held is not None:
             held.close()
     durable.remove_tree(snapshot.work_path.parent)
@@ -302,61 +304,17 @@ def _let_go(snapshot: Pinned) -> None:
 
 def _drop_log(snapshot: Pinned) -> None:
     """Removes the database's log first, so that its index never speaks of another one."""
-    _end_guard(snapshot)
+    guard.end(snapshot)
     _let_go(snapshot)
     files.remove_companions(snapshot.database_path)
 
 
-def _end_guard(snapshot: Pinned) -> None:
-    _guarded.discard(_key(snapshot))
-    end_marked(_key(snapshot), GUARD)
-
-
-def _leave_guard(snapshot: Pinned, held: locks.Held) -> None:
-    """A process that does nothing but hold the locks. It outlives a stop of everything else by
-    signals, since an app that closes its database last would bring the log into the main file."""
-    subprocess.Popen(
-        ["/bin/sh", "-c", f"trap '' HUP INT TERM; exec sleep {GUARD_S}"],
-        env={
-            GUARD: _key(snapshot),
-            SETTLING: snapshot.database,
-            "PATH": os.defpath,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        cwd="/",
-        pass_fds=(held.main, held.index),
-    ).returncode = 0  # its end is nobody's business
-    _guarded.add(_key(snapshot))
-
-
 def _is_ready(snapshot: Pinned) -> bool:
     """Whether the link is held and nothing was written to it."""
-    held = _held.get(_key(snapshot))
+    held = _held.get(snapshot.key)
     if held is None or snapshot.in_place:
         return held is not None
     return held[1] is not None and not files.has_log(snapshot.work_path)
-
-
-def _note_adopted(snapshot: Pinned, log: Path) -> None:
-    stamp = files.lasting_stamp(log) if log.exists() else None
-    durable.write(snapshot.valid_path, msgspec.json.encode(stamp))
-
-
-def _has_rows_of_the_app(snapshot: Pinned) -> bool:
-    """Whether the log holds something else than the migration."""
-    log = sqlite.companions(snapshot.database_path)[0]
-    if not files.has_log(snapshot.database_path):
-        return False
-    if snapshot.in_place and not stored.read(snapshot.valid_path):
-        return False  # the app was not started since
-    try:
-        adopted = msgspec.json.decode(stored.read(snapshot.valid_path), type=Stamp | None)
-    except (OSError, DamagedError, msgspec.MsgspecError):
-        return True
-    return adopted is None or not _is_like(files.stamp(log), adopted)
 
 
 def _keep(snapshot: Pinned, folder: Path, update: str, release: str) -> Path:
@@ -374,51 +332,3 @@ def _keep(snapshot: Pinned, folder: Path, update: str, release: str) -> Path:
         release=release,
         kind="replaced",
     ).file
-
-
-def _check(snapshot: Pinned) -> None:
-    """Raises DatabaseError where the main file is not the pinned one any more."""
-    database = snapshot.database_path
-    if not snapshot.valid_path.exists():
-        raise DatabaseError(
-            f"The snapshot {snapshot.valid_path} is missing, so the database {database} cannot be "
-            "put back; it was left as it is.",
-            next_step="Put a backup back: `surefoot backups` lists them.",
-        )
-    if database.exists() and (
-        (
-            _is_like(files.stamp(database), snapshot.stamp)
-            and files.header(database) == snapshot.header
-        )
-        or _is_switched_back(snapshot)
-    ):
-        return
-    raise DatabaseError(
-        f"The database {database} was pinned for the update, but its file has changed, so it "
-        "cannot be put back; it was left as it is.",
-        next_step="Put a backup back: `surefoot backups` lists them.",
-    )
-
-
-def _is_switched_back(snapshot: Pinned) -> bool:
-    """Whether an interrupted restore has come as far as that."""
-    database = snapshot.database_path
-    return (
-        bool(snapshot.header_before)
-        and files.header(database) == snapshot.header_before
-        and database.stat().st_ino == snapshot.stamp.inode
-        and not files.has_log(database)
-    )
-
-
-def _is_like(one: Stamp, other: Stamp) -> bool:
-    """Whether the content is the same; the time of change tells of names too."""
-    return (one.inode, one.size_bytes, one.modified_ns) == (
-        other.inode,
-        other.size_bytes,
-        other.modified_ns,
-    )
-
-
-def _key(snapshot: Pinned) -> str:
-    return str(snapshot.work_path.parent)

@@ -99,6 +99,11 @@ class Pinned(_Record, frozen=True, kw_only=True, tag="pin"):
         return self.folder_path / f"{self.name}.work" / self.database_path.name
 
     @property
+    def key(self) -> str:
+        """The folder of the link, by which what belongs to this snapshot is known."""
+        return str(self.work_path.parent)
+
+    @property
     def valid_path(self) -> Path:
         """Is there while the pin is valid; holds, from just before it becomes the database's own,
         the stamp of the migration's log."""

@@ -8,7 +8,7 @@ import pytest
 from tests.databases import support
 
 from surefoot.config import Database
-from surefoot.databases import migrations, processes, snapshot, sqlite
+from surefoot.databases import migrations, processes, revisions, snapshot, sqlite
 from surefoot.databases.database import SqliteDatabase
 from surefoot.errors import DatabaseError, MigrationError
 
@@ -137,6 +137,23 @@ def test_branches_merges_and_dependencies_are_followed(project: Project) -> None
     assert migrations.pending(project.migration, project.real) is False
     project.add("f6", "e5")
     assert migrations.pending(project.migration, project.real) is True
+
+
+def test_what_was_read_while_the_app_served_is_not_parsed_again_in_the_window(
+    project: Project,
+) -> None:
+    def parsed() -> int:
+        return revisions._parsed.cache_info().misses
+
+    before = parsed()
+    assert migrations.heads(project.code) == ["b2"]
+    assert parsed() == before + 2
+    assert migrations.pending(project.migration, project.real)
+    assert parsed() == before + 2
+    project.add("c3", "b2", "op.execute('SELECT 1')")
+    project.add("b2", "a1", "op.execute('SELECT 1')")
+    assert migrations.heads(project.code) == ["c3"]
+    assert parsed() == before + 4
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -156,6 +157,14 @@ def _version_locations(settings: dict[str, str]) -> list[str]:
 
 def _read(file: Path) -> Revision | None:
     """None for a file that is no migration: it sets no `revision`."""
+    status = file.stat()
+    return _parsed(file, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=8192)
+def _parsed(file: Path, modified_ns: int, size_bytes: int) -> Revision | None:  # noqa: ARG001
+    """Once for each file as it is: an app may have hundreds, and they are asked for in the window,
+    while nobody is served."""
     try:
         tree = ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as error:

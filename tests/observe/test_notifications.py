@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tests.cli.conftest import home, remote, supervisor
 from tests.observe.telegram import ADDRESS, TOKEN, Telegram
-from tests.tiny import Repository, Tiny
+from tests.tiny import PATIENCE_S, Repository, Tiny, free_port
 
 from surefoot import config
 from surefoot.observe import delivery, messages
@@ -23,9 +27,11 @@ from surefoot.update.causes import Cause
 from surefoot.update.history import History
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
+    from tests.cli.conftest import Supervisor
+
+__all__ = ["home", "remote", "supervisor"]
 NOW = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
 
 
@@ -302,6 +308,45 @@ def test_a_new_start_does_not_wait_for_the_end_of_a_pause(tiny: Tiny) -> None:
     adapter = Faulty(0)
     assert delivery.Courier(tiny.home, [adapter], lambda _: True).run() is None
     assert adapter.sent == ["broken"]
+
+
+def test_of_those_who_wait_for_the_next_try_there_is_one(supervisor: Supervisor) -> None:
+    """However often the engine is started while nobody takes what is told."""
+    home = supervisor.home
+    with (home.root / "surefoot.toml").open("a") as file:
+        file.write(f'\n[logs]\nsyslog = "tcp://127.0.0.1:{free_port()}"\n')
+    History(home).append("u1", "staged", "Ready.")
+    home.delivered.write_bytes(b'{"syslog": {"offset": 0, "tries": 9, "failed": 9}}')
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-m", "surefoot", "deliver", "--home", str(home.root)],
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def waits(process: subprocess.Popen[bytes]) -> bool:
+        line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        return line.startswith(b"sh\0-c\0sleep 900")
+
+    first = start()
+    wait_for(lambda: waits(first), "it waits for the next try")
+    second = start()
+    try:
+        assert first.wait(PATIENCE_S) == -signal.SIGTERM
+        wait_for(lambda: waits(second), "the other waits")
+        supervisor.end()
+        assert start().wait(PATIENCE_S) == 0  # nothing runs that it could wait for
+        assert second.poll() is None
+    finally:
+        os.killpg(second.pid, signal.SIGKILL)
+        second.wait()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.05)
 
 
 def test_what_is_too_old_is_given_up(tiny: Tiny) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +44,8 @@ BATCH = 500
 _POLL_S = 0.5
 _BACK_OFF_S = (2.0, 900.0)
 _LONG_WAIT_S = 60.0
+_HELD_BY_SHELL = 9
+"""A descriptor; POSIX shells can name those below ten."""
 _NOT_INHERITED = (
     *("SUREFOOT_MARK", "SUREFOOT_PROCESS", "SUREFOOT_ENGINE_CHILD"),  # or it would end with them
     "SUREFOOT_CONTROL_READY",
@@ -134,14 +137,14 @@ class Courier:
             due = [when for adapter in self.adapters if (when := self._serve(adapter))]
             if over and not due:
                 return None
-            if over and (min(due) - _now()).total_seconds() > _LONG_WAIT_S:
-                return min(due)
             if (
                 over
                 and not control.is_running(self.home)
                 and any(place.tries for place in self._places.values())
             ):
                 return None  # the next start tries again
+            if over and (min(due) - _now()).total_seconds() > _LONG_WAIT_S:
+                return min(due)
             if over:
                 time.sleep(_POLL_S)
 
@@ -220,11 +223,34 @@ def deliver(home: Home, adapters: Sequence[Adapter]) -> None:
         until = courier.run()
         courier._save()  # noqa: SLF001 - places move on without deliveries too
     if until is not None:
-        delay_s = max((until - _now()).total_seconds(), 1)
-        script = f'sleep {delay_s:.0f} && exec "$0" "$@" </dev/null'
-        # A shell waits in a hundredth of the memory.
-        os.execv("/bin/sh", ["sh", "-c", script, sys.executable, *_arguments(home)])  # noqa: S606
+        _wait(home, max((until - _now()).total_seconds(), 1))
     os._exit(0)  # an adapter that hangs does not keep us
+
+
+def _wait(home: Home, delay_s: float) -> None:
+    """Becomes a shell, which waits in a hundredth of the memory, and then delivers anew.
+
+    Whoever waits already knows less than we do, and is ended: there is one at most, however often
+    the engine is started while nobody takes what is told.
+    """
+    descriptor = os.open(home.delivered.with_suffix(".waiting"), os.O_RDWR | os.O_CREAT)
+    for _ in range(100):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # The lock is held, so the number is still theirs.
+            with contextlib.suppress(ValueError, ProcessLookupError):
+                os.killpg(int(os.pread(descriptor, 20, 0)), signal.SIGTERM)
+            time.sleep(0.05)
+        else:
+            break
+    else:
+        return
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpgid(0)).encode(), 0)
+    os.dup2(descriptor, _HELD_BY_SHELL)
+    script = f'sleep {delay_s:.0f} && exec "$0" "$@" </dev/null {_HELD_BY_SHELL}>&-'
+    os.execv("/bin/sh", ["sh", "-c", script, sys.executable, *_arguments(home)])  # noqa: S606
 
 
 def _arguments(home: Home) -> list[str]:

@@ -154,7 +154,7 @@ class Rehearsal:
             "\n\n".join(
                 f"database {name}\n{comparison.listed(changes)}"
                 for name, changes in found.items()
-                if changes
+                if not all(change.is_none for change in changes)
             ),
         )
 

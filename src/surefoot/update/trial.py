@@ -117,7 +117,7 @@ class Trial:
                 self.heeded.append(name)
         found = {name: copy.changes() for name, copy in self.copies.made.items()}
         for name, changes in found.items():
-            is_reached = any(_has_effect(change) for change in changes)
+            is_reached = not all(change.is_none for change in changes)
             if name in pending or is_reached:
                 self._tell_migrated(name, took_s.get(name), changes)
             if name not in pending and is_reached:  # so it was told of this one too
@@ -242,8 +242,3 @@ class Trial:
 
     def _schemas(self) -> dict[str, str]:
         return {database.name: database.schema() for database in self.databases}
-
-
-def _has_effect(change: Change) -> bool:
-    is_other = change.is_gone or change.renamed_to or change.columns_gone
-    return bool(is_other) or change.rows_before != change.rows_after

@@ -1,33 +1,24 @@
-"""Instants: the n-th system call of one name, in one program of an update; and how to strike there.
-
-strace counts calls by name and process. Without `-f` it sees one thread of one process, so that n
-means the same call in every run; git, whose children do the work, is followed (`-f`).
-"""
+"""Instants: a system call of one program of an update, named by what it does; and how to strike
+there."""
 
 from __future__ import annotations
 
-import itertools
+import os
+import platform
 import random
-import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-CALLS = (
-    "rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "fsync", "fdatasync",
-    "write", "pwrite64", "mkdir", "mkdirat", "symlink", "symlinkat", "openat", "ftruncate", "rmdir",
-)  # fmt: skip
-"""What changes something; of `openat` only those that may create a file."""
-
+T = TypeVar("T")
+TRACER = Path(__file__).with_name("tracing.py")
 
 MOST_OF_THE_SAME = 40
-"""How many of the same calls to the same file are instants, where nothing of that name comes
-between."""
+"""How many of the same calls to the same file are instants, such as the pages of a copy."""
 
 
 class Dies(StrEnum):
@@ -47,9 +38,7 @@ class Instant:
     program: str
     """`engine`, `migration` or `git`, with its number: `engine.1` is the first engine."""
     call: str
-    n: int
-    what: str = ""
-    """The call itself, as strace shows it."""
+    """Such as `rename data/UPDATE_LOCK.json #3`: the third of these."""
     dies: Dies = Dies.ALL
     error: str = ""
 
@@ -60,13 +49,35 @@ class Instant:
         return f"{self.program.partition('.')[0]}: {self.dies} dies"
 
     def __str__(self) -> str:
-        how = self.error or f"{self.dies} dies"
-        return f"{self.program} {self.call}#{self.n} ({how}) {self.what}"
+        return f"{self.program} {self.call} ({self.error or f'{self.dies} dies'})"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One that was made in an undisturbed update."""
+
+    program: str
+    at_s: float
+    """When it had returned, by the monotonic clock."""
+    error: str
+    """Empty where it went well."""
+    name: str
+
+    @property
+    def changes(self) -> bool:
+        """Whether anybody who looks later can tell that it was made. Without a power cut an
+        `fsync` changes nothing, and `run/progress` is only shown."""
+        return not (
+            self.error
+            or self.name.startswith(("fsync ", "fdatasync ", "open ", "write log "))
+            or "run/progress " in self.name
+            or self.name.partition(" ")[2].startswith(("pipe ", "socket ", "anon_inode "))
+        )
 
 
 _WRAPPER = """\
 #!/bin/sh
-# Runs a program; under strace where a plan says so. Each run has a number of its own.
+# Runs a program; under the tracer where a plan says so. Each run has a number of its own.
 plans={plans}
 number=1
 while ! mkdir "$plans/{name}.$number" 2>/dev/null; do
@@ -75,141 +86,130 @@ while ! mkdir "$plans/{name}.$number" 2>/dev/null; do
 done
 plan=$plans/{name}.$number.plan
 [ -f "$plan" ] || exec {program} "$@"
-{strace}
-code=$?
-if [ "$code" = 137 ]; then
-    : >"$plans/struck"
-    [ ! -f "$plans/all" ] || kill -KILL -1
-    kill -KILL $$
-fi
-exit "$code"
+exec {tracer} "$plan" {home} {program} "$@"
 """
-
-
-_STRACE = """eval "strace $(cat "$plan")" {program} '"$@"'"""
-# A child's end is not its parent's: it is found in the trace.
-_STRACE_ALL = """\
-exec 4<&0
-eval "strace $(cat "$plan")" {program} '"$@" <&4 4<&- &'
-is_struck() {{ grep -qs 'killed by SIGKILL' "$plans/struck.{name}.$number.trace"; }}
-while [ -f "$plans/all" ] && kill -0 "$!" 2>/dev/null && ! is_struck; do sleep 0.005; done
-[ ! -f "$plans/all" ] || ! is_struck || kill -KILL -1
-wait "$!\""""
 
 
 class Plans:
     """What is to happen in the next update. `tools` has the wrappers, by the programs' names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder / "plans"
         self.tools = folder / "tools"
+        self.states = folder / "states"
+        self.home = home
         self.tools.mkdir(parents=True)
 
     def wrap(self, name: str, program: str) -> Path:
         tool = self.tools / name
-        strace = (_STRACE_ALL if name == "git" else _STRACE).format(program=program, name=name)
-        plans = shlex.quote(str(self.folder))
-        tool.write_text(_WRAPPER.format(plans=plans, name=name, program=program, strace=strace))
+        tracer = shlex.join([sys.executable, "-I", "-S", str(TRACER)])
+        plans, home = shlex.quote(str(self.folder)), shlex.quote(str(self.home))
+        tool.write_text(
+            _WRAPPER.format(plans=plans, home=home, name=name, program=program, tracer=tracer)
+        )
         tool.chmod(0o755)
         return tool
 
-    def record(self) -> None:
-        """Lets everything happen, and notes it."""
-        for number in range(1, 30):
-            for name in ("engine", "migration", "git"):
-                program = f"{name}.{number}"
-                out = shlex.quote(str(self.folder / f"{program}.trace"))
-                self._write(program, f"-y -o {out} -e trace={','.join(CALLS)}")
-
     def forget(self) -> None:
         """What has run until now does not count."""
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
 
-    def strike(self, instant: Instant) -> None:
-        if instant.dies is Dies.ALL:
-            (self.folder / "all").touch()
-        effect = f"error={instant.error}" if instant.error else "signal=SIGKILL"
-        trace = self.folder / f"struck.{instant.program}.trace"
-        self._write(
-            instant.program,
-            f"-o {shlex.quote(str(trace))} -e trace={instant.call} "
-            f"-e inject={instant.call}:{effect}:when={instant.n}",
-        )
+    def record(self, kind: str) -> None:
+        """Lets everything happen, and notes what the programs of a kind do."""
+        for number in range(1, 30):
+            program = f"{kind}.{number}"
+            self._write(program, f"record {self.folder / program}.trace", [])
 
-    def _write(self, program: str, options: str) -> None:
-        follow = "f" if program.startswith("git") else "q"
-        (self.folder / f"{program}.plan").write_text(f"-q{follow} {options}")
+    def copy(self, calls: list[tuple[str, str]]) -> None:
+        """Copies the home right before each of these calls; they are named with their programs."""
+        for program in {program for program, _ in calls}:
+            names = [name for whose, name in calls if whose == program]
+            self._write(program, f"copy {self.states}", names)
+
+    def strike(self, instant: Instant) -> None:
+        how = instant.error or ("all" if instant.dies is Dies.ALL else "it")
+        mode = "nth" if instant.call.isdecimal() else "strike"
+        self._write(instant.program, f"{mode} {how}", [instant.call])
+
+    def _write(self, program: str, what: str, names: list[str]) -> None:
+        outside = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path
+        text = "\n".join([outside, what, *names])
+        (self.folder / f"{program}.plan").write_text(text, encoding="utf-8")
 
     def has_struck(self, program: str) -> bool:
-        try:
-            text = (self.folder / f"struck.{program}.trace").read_text(errors="replace")
-        except FileNotFoundError:
-            return False
-        return "(INJECTED)" in text or "killed by SIGKILL" in text
+        return (self.folder / f"{program}.struck").exists()
 
     @property
     def is_begun(self) -> bool:
         return (self.folder / "engine.1").exists()
 
-    def recorded(self) -> list[Instant]:
-        """Every instant of the update that was recorded, but for long runs of the same."""
-        found: dict[tuple[str, str, int], Instant] = {}
-        for trace in sorted(self.folder.glob("*.trace")):
-            for instant in _thinned(_instants(trace.stem, trace.read_text(errors="replace"))):
-                found.setdefault((instant.program, instant.call, instant.n), instant)
-        return list(found.values())
+    def copied(self, program: str) -> list[tuple[int, float, str, tuple[str, str]]]:
+        """Of each copy of a program's update: number, time, digest, and the call that was next."""
+        found = []
+        for file in sorted(self.states.glob("*.state")):
+            with file.open(encoding="utf-8") as lines:
+                at, whose, name = next(lines).rstrip("\n").split(" ", 2)
+                digest = next(lines).strip()
+            if whose.partition(".")[0] == program:
+                found.append((int(file.stem), float(at), digest, (whose, name)))
+        return found
+
+    def recorded(self) -> list[Call]:
+        found = []
+        for trace in self.folder.glob("*.trace"):
+            for line in trace.read_text(encoding="utf-8").splitlines():
+                at, error, name = line.split(" ", 2)
+                found.append(Call(trace.stem, float(at), "" if error == "ok" else error, name))
+        return sorted(found, key=lambda call: call.at_s)
 
 
-def _thinned(instants: list[Instant]) -> list[Instant]:
-    """Of the pages of a large copy, written one after another, an even choice with both ends."""
-    kept = set()
-    by_call: dict[str, list[Instant]] = {}
-    for instant in instants:
-        by_call.setdefault(instant.call, []).append(instant)
-    for same_call in by_call.values():
-        for _, run in itertools.groupby(same_call, lambda i: _file(i.what)):
-            same = list(run)
-            step = max(1, (len(same) - 1) / (MOST_OF_THE_SAME - 1))
-            kept |= {same[int(i * step)] for i in range(min(len(same), MOST_OF_THE_SAME))}
-    return [instant for instant in instants if instant in kept]
+def thinned(calls: list[Call]) -> list[Call]:
+    """Of the pages of a large copy, written one after another, an even choice with both ends. The
+    writes that only make room for SQLite's shared memory, with nothing in between, are one."""
+    by_kind: dict[tuple[str, str], list[Call]] = {}
+    before = ""
+    for call in calls:
+        what = f"{call.program} {call.name.rpartition(' ')[0]}"
+        if not (what == before and what.endswith("-shm")):
+            by_kind.setdefault((call.program, what), []).append(call)
+        before = what
+    kept = {call for same in by_kind.values() for call in evenly(same, MOST_OF_THE_SAME)}
+    return [call for call in calls if call in kept]
 
 
-def _file(what: str) -> str:
-    found = re.search(r"[<\"](/[^>\"]*)", what)
-    return found[1] if found else ""
+def evenly(things: list[T], most: int) -> list[T]:
+    """An even choice, with both ends."""
+    step = max(1.0, (len(things) - 1) / max(1, most - 1))
+    return [things[int(i * step)] for i in range(min(len(things), most))]
 
 
-def _instants(program: str, text: str) -> list[Instant]:
-    found = []
-    counts: dict[tuple[str, str], int] = {}
-    for line in text.splitlines():
-        match = re.match(r"(?:(\d+) +)?([a-z0-9]+)\((.*)", line)
-        if match is None or match[2] not in CALLS:
-            continue
-        key = (match[1] or "", match[2])
-        counts[key] = counts.get(key, 0) + 1
-        if match[2] != "openat" or "O_CREAT" in match[3]:
-            found.append(Instant(program, match[2], counts[key], match[3][:220]))
-    return found
+def in_recovery(instant: Instant, seed: str, engine: int) -> Instant:
+    """A second strike, at the engine that begins to recover from the first: at its n-th call."""
+    call = str(random.Random(seed).randint(1, 60))
+    return Instant(f"engine.{engine}", call, instant.dies, instant.error)
 
 
-def in_recovery(instant: Instant, seed: str) -> Instant:
-    """A second strike, at the engine that begins to recover from the first."""
-    dice = random.Random(seed)
-    call = dice.choice(["rename", "fsync", "fsync", "unlink", "write", "openat", "mkdir"])
-    return Instant("engine.2", call, dice.randint(1, 25), dies=instant.dies)
-
-
-def variants(instant: Instant) -> list[Instant]:
-    """The ways to strike at this instant."""
+def variants(program: str, call: str) -> list[Instant]:
+    """The ways to strike at this call."""
+    instant = Instant(program, call)
     killed = [replace(instant, dies=Dies.ALL), replace(instant, dies=Dies.IT)]
-    if not instant.program.startswith("engine"):
+    if not program.startswith("engine"):
         return killed
-    errors = {"fsync": ["EIO"], "fdatasync": ["EIO"], "write": ["ENOSPC", "EIO"]}
-    names = errors.get(instant.call, ["ENOSPC"] if instant.call in _TAKES_ROOM else ["EIO"])
-    return killed + [replace(instant, dies=Dies.NOTHING, error=error) for error in names]
+    name = call.partition(" ")[0]
+    errors = ["EIO", "ENOSPC"] if name == "write" else ["ENOSPC" if name in _TAKES_ROOM else "EIO"]
+    return killed + [replace(instant, dies=Dies.NOTHING, error=error) for error in errors]
 
 
-_TAKES_ROOM = {"pwrite64", "mkdir", "mkdirat", "symlink", "symlinkat", "openat", "link", "linkat",
-               "rename", "renameat", "renameat2", "ftruncate"}  # fmt: skip
+_TAKES_ROOM = {
+    *("write", "pwrite64", "writev", "pwritev", "sendfile", "copy_file_range", "ioctl"),
+    *("ftruncate", "truncate", "fallocate", "create", "open", "mkdir", "mkdirat", "mknod"),
+    *("mknodat", "symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2"),
+}
+
+
+def why_not() -> str:
+    """Why no system call can be stopped here; empty where it can."""
+    if platform.machine() != "x86_64":
+        return f"the tracer knows the system calls of x86-64, not of {platform.machine()}"
+    return ""

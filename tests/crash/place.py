@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
+import http
 import json
 import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import psycopg
+from tests.crash import injection, states
+from tests.crash.databases import Postgresql, Sqlite
 from tests.crash.injection import Plans
 from tests.crash.sample import FIRST, Source
 
@@ -30,23 +33,26 @@ from surefoot.update.history import History
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.crash.databases import Database
+    from tests.databases.postgresql_server import PostgresqlServer
+
     from surefoot.update.lock import Kind
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 _CONFIGURATION = """\
 [app]
 command = "python app.py"
 listen = ["127.0.0.1:{port}"]
 stop_grace = 5
-environment = {{ PYTHONPATH = "{source}" }}
+environment = {{ PYTHONPATH = "{paths}" }}
 
 [source]
 git = "{remote}"
 branch = "main"
 
 [database]
-url = "sqlite:///data/rows.db"
+url = "{url}"
 variable = "DATABASE_URL"
 migrate = "{migrate}"
 
@@ -68,16 +74,12 @@ _RUN = "import sys; sys.executable = {python!r}; from surefoot.__main__ import m
 
 def why_not() -> str:
     """Why nothing can be injected here; empty where it can."""
-    for name in ("strace", "unshare", "git"):
+    for name in ("unshare", "git"):
         if shutil.which(name) is None:
             return f"{name} is not installed"
-    for what, command in (
-        ("a PID namespace", [*_namespace(), "true"]),
-        ("ptrace", ["strace", "-qq", "-o", os.devnull, "true"]),
-    ):
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            return f"{what} is not allowed here"
-    return ""
+    if subprocess.run([*_namespace(), "true"], capture_output=True, check=False).returncode:
+        return "a PID namespace is not allowed here"
+    return injection.why_not()
 
 
 def _namespace() -> list[str]:
@@ -85,52 +87,69 @@ def _namespace() -> list[str]:
     return ["unshare", *user, "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
+@dataclass
+class Copies:
+    """The states of the home in an update that was watched, and what goes with them."""
+
+    update: dict[str, str] = field(default_factory=dict)
+    """By the program that was watched: the update."""
+    writers: dict[str, Writer] = field(default_factory=dict)
+    at_s: dict[int, float] = field(default_factory=dict)
+    """By the state's number."""
+
+
 class Place:
     """Prepared once, with a database of `size_mb`; `restore` makes it as it was then."""
 
     def __init__(
-        self, folder: Path, *, home: Path | None = None, size_mb: int = 0, mode: str = "wal"
+        self,
+        folder: Path,
+        *,
+        home: Path | None = None,
+        size_mb: int = 0,
+        mode: str = "wal",
+        server: PostgresqlServer | None = None,
     ) -> None:
         self.folder = folder
         self.home = Home(home or folder / "home")
         self.log = folder / "log"
         self.source = Source(folder / "source")
-        self.plans = Plans(folder)
+        self.plans = Plans(folder, self.home.root)
         self.plans.wrap("engine", sys.executable)
         self.plans.wrap("git", shutil.which("git") or "git")
         self.plans.wrap("migration", "python migrate.py")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        if server is not None:
+            self.database: Database = Postgresql.made(server, f"rows{self.port}")
+        else:
+            self.database = Sqlite(self.home.data / "rows.db", size_mb, mode)
         self._process: subprocess.Popen[bytes] | None = None
         self.prepared: dict[int, str] = {}
-        self._prepare(size_mb, mode)
+        self.copies = Copies()
+        self._prepare()
 
-    def _prepare(self, size_mb: int, mode: str) -> None:
+    def _prepare(self) -> None:
         self.home.root.mkdir(parents=True)
-        self.plans.folder.mkdir()
+        self.plans.forget()
         self.configure()
         self.start()
         self.wait_for(lambda: self.version() == FIRST.tag, "the first release serves")
         for number in range(40):
             text = f"row {number}"
             self.prepared[self.post(text)] = text
-        with contextlib.closing(sqlite3.connect(self.home.data / "rows.db")) as connection:
-            connection.execute("CREATE TABLE files (content BLOB)")
-            for _ in range(size_mb):
-                connection.execute("INSERT INTO files VALUES (zeroblob(1024 * 1024))")
-            connection.commit()
         self.wait_for(lambda: self.is_quiet, "the first installation has ended")
         self.stop()
-        with contextlib.closing(sqlite3.connect(self.home.data / "rows.db")) as connection:
-            connection.execute(f"PRAGMA journal_mode={mode}")
+        self.database.prepare()
         self.source.publish_the_others()
         shutil.copytree(self.home.root, self.folder / "prepared", symlinks=True)
 
     def configure(self, *, migrates: bool = True, rehearses: bool = False) -> None:
         text = _CONFIGURATION.format(
             port=self.port,
-            source=Path(surefoot.__file__).parents[1],
+            paths=f"{Path(surefoot.__file__).parents[1]}:{Path(psycopg.__file__).parents[1]}",
+            url=self.database.url,
             remote=self.source.remote,
             migrate=self.plans.tools / "migration" if migrates else "none",
             rehearse=0.2 if rehearses else 0,
@@ -138,12 +157,17 @@ class Place:
         )
         (self.home.root / "surefoot.toml").write_text(text, encoding="utf-8")
 
-    def restore(self) -> None:
+    def restore(self, state: int | None = None) -> None:
+        """As it was when it was prepared, or in one of the states that were copied."""
         self.kill()
-        for folder in (self.home.root, self.plans.folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run(["cp", "-a", str(self.folder / "prepared"), str(self.home.root)], check=True)
-        self.plans.folder.mkdir()
+        shutil.rmtree(self.home.root, ignore_errors=True)
+        if state is None:
+            prepared = str(self.folder / "prepared")
+            subprocess.run(["cp", "-a", prepared, str(self.home.root)], check=True)
+            self.database.restore()
+        else:
+            states.restore(str(self.plans.states), state, str(self.home.root))
+        self.plans.forget()
         self.log.unlink(missing_ok=True)
 
     # -- running
@@ -154,7 +178,9 @@ class Place:
         # Not PID 1, so that a wrapper can end all but the shell around it, and with it that too.
         inner = ["sh", "-c", '"$@" & wait', "sh", *command]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SUREFOOT_")}
-        environment["PATH"] = f"{self.plans.tools}:{environment['PATH']}"
+        # The real Python first: a version manager's is a shell script that looks for it each time.
+        real = Path(sys.executable).resolve().parent
+        environment["PATH"] = f"{self.plans.tools}:{real}:{environment['PATH']}"
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -172,45 +198,52 @@ class Place:
 
     def stop(self) -> None:
         """As `docker stop` does."""
-        for pid, name in self.processes().items():
-            with contextlib.suppress(OSError):
-                if "supervisor.sh" in name and self._is_leader(pid):
-                    os.kill(pid, signal.SIGTERM)
+        locked = (self.home.run / "supervisor.lock").read_text().strip()
+        os.kill(self._outer(locked), signal.SIGTERM)
         self.wait_for(lambda: not self.is_running, "the supervisor has ended")
 
-    def _is_leader(self, pid: int) -> bool:
-        locked = (self.home.run / "supervisor.lock").read_text().strip()
-        status = Path(f"/proc/{pid}/status").read_text()
-        return any(
-            line.startswith("NSpid:") and line.split()[-1] == locked for line in status.splitlines()
-        )
+    def _outer(self, inner: str) -> int:
+        """What a process of the namespace is called outside of it."""
+        first = self._first()
+        namespace = os.readlink(f"/proc/{first}/ns/pid")  # noqa: PTH115
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                numbers = (folder / "status").read_text().partition("NSpid:")[2].splitlines()[0]
+                if numbers.split()[-1] == inner and namespace == os.readlink(folder / "ns/pid"):  # noqa: PTH115
+                    return int(folder.name)
+        raise ProcessLookupError(inner)
 
     def kill(self) -> None:
         if self._process is None:
             return
-        pids = self.processes(init=True)
+        first = self._first()
         self._process.kill()
         self._process.wait()
         self._process = None
-        self.wait_for(lambda: not any(map(_is_alive, pids)), f"{pids} are gone")
+        if first is not None:  # it ends after all the others
+            self.wait_for(lambda: not _is_alive(first), "all are gone")
 
-    def processes(self, *, init: bool = False) -> dict[int, str]:
-        """Everything in the namespace, with the command lines; `init` is its first process."""
+    def _first(self) -> int | None:
+        """The first process of the namespace."""
         if self._process is None:
-            return {}
+            return None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        try:
-            first = int(children.read_text().split()[0])
-            namespace = os.readlink(f"/proc/{first}/ns/pid")  # noqa: PTH115
-        except (OSError, IndexError):
-            return {}
+        with contextlib.suppress(OSError, IndexError):
+            return int(children.read_text().split()[0])
+        return None
+
+    def processes(self) -> dict[int, str]:
+        """Everything in the namespace but its first process, by the number that it has there, with
+        the command lines."""
         found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(folder / "ns/pid") == namespace:  # noqa: PTH115
-                    line = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                    if line and (init or int(folder.name) != first):
-                        found[int(folder.name)] = line.decode(errors="replace").strip()
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{self._first()}/root/proc"):  # noqa: PTH208 - often
+                if name.isdecimal() and name != "1":
+                    with contextlib.suppress(OSError):
+                        file = Path(f"/proc/{self._first()}/root/proc/{name}/cmdline")
+                        line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                        if line and " --trace " not in line:
+                            found[int(name)] = line.strip()
         return found
 
     @property
@@ -248,11 +281,17 @@ class Place:
             time.sleep(0.03)
 
     def ask(self, method: str, place: str, body: str = "") -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=8)
-        with contextlib.closing(connection):
-            connection.request(method, place, body.encode())
-            response = connection.getresponse()
-            return response.status, json.loads(response.read() or b"null")
+        """Raises OSError or ValueError where the answer is cut off, or is none."""
+        address = ("127.0.0.1", self.port)
+        head = f"{method} {place} HTTP/1.0\r\nContent-Length: {len(body.encode())}\r\n\r\n"
+        with socket.create_connection(address, timeout=8) as connection:
+            connection.sendall((head + body).encode())
+            received = b""
+            while part := connection.recv(65536):
+                received += part
+        first, _, content = received.partition(b"\r\n\r\n")
+        status = int(first.split()[1]) if len(first.split()) > 1 else 0
+        return status, json.loads(content) if status == http.HTTPStatus.OK else None
 
     def post(self, text: str) -> int:
         status, answer = self.ask("POST", "/api/rows", text)
@@ -261,7 +300,7 @@ class Place:
         return int(answer["id"])
 
     def version(self) -> str | None:
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError):
             status, answer = self.ask("GET", "/api/version")
             healthy, _ = self.ask("GET", "/health")
             if status == healthy == http.HTTPStatus.OK:
@@ -280,11 +319,13 @@ def _is_alive(pid: int) -> bool:
 
 
 class Writer:
-    """Writes rows all the while, and remembers those that were acknowledged."""
+    """Writes rows all the while, and remembers those that were acknowledged, and when."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, interval_s: float = 0.06) -> None:
         self._place = place
+        self._interval_s = interval_s
         self.acknowledged = dict(place.prepared)
+        self.at_s: dict[int, float] = {}
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -299,10 +340,17 @@ class Writer:
         self._ends.set()
         self._thread.join()
 
+    def until(self, at_s: float) -> dict[int, str]:
+        """What was acknowledged before that moment of the monotonic clock."""
+        return {n: t for n, t in self.acknowledged.items() if self.at_s.get(n, 0) < at_s}
+
     def _work(self) -> None:
         number = 0
-        while not self._ends.wait(0.05):
+        while not self._ends.wait(self._interval_s):
             number += 1
             text = f"written {number}"
-            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-                self.acknowledged[self._place.post(text)] = text
+            with contextlib.suppress(OSError, ValueError):
+                row = self._place.post(text)
+                self.at_s[row] = time.monotonic()
+                # One that comes again under its number has been lost: the first is looked for.
+                self.acknowledged.setdefault(row, text)

@@ -20,33 +20,26 @@ _APP = '''\
 """Keeps rows. POST /api/rows adds the body as one; GET /health and GET /api/version."""
 
 import json
-import os
+import select
 import socket
-import sqlite3
 import sys
-from socketserver import ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+import threading
 
+from database import connect, Error, with_values
 from release import INSERT, STARTS, VERSION
 from surefoot.app.wsgi import MaintenanceMiddleware
-
-DATABASE = os.environ["DATABASE_URL"].removeprefix("sqlite:///")
-
-
-def connect():
-    return sqlite3.connect(DATABASE, isolation_level=None, timeout=5)
 
 
 def app(environ, start_response):
     place = environ["PATH_INFO"]
     connection = connect()
     try:
-        connection.execute("PRAGMA synchronous=FULL")
         if place == "/api/version":
             answer = {"version": VERSION}
         elif environ["REQUEST_METHOD"] == "POST":
             text = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
-            answer = {"id": connection.execute(INSERT, {"text": text}).lastrowid}
+            made = connection.execute(with_values(INSERT), {"text": text})
+            answer = {"id": made.fetchone()[0]}
         else:
             answer = {"rows": connection.execute("SELECT count(*) FROM rows").fetchone()[0]}
     finally:
@@ -55,40 +48,90 @@ def app(environ, start_response):
     return [json.dumps(answer).encode()]
 
 
-class Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-class Handler(WSGIRequestHandler):
-    def log_message(self, *_):
-        pass
+def serve(connection):
+    """A WSGI server for one request; wsgiref's takes longer to import than this app to start."""
+    answer = []
+    with connection, connection.makefile("rb") as file:
+        method, place, _ = file.readline().decode().split()
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": place, "wsgi.input": file}
+        while line := file.readline().decode().strip():
+            name, _, value = line.partition(": ")
+            environ["HTTP_" + name.upper().replace("-", "_")] = value
+        environ["CONTENT_LENGTH"] = environ.get("HTTP_CONTENT_LENGTH", "0")
+        try:
+            body = b"".join(APP(environ, lambda *started: answer.extend(started)))
+        except Error:
+            answer, body = ["500 Internal Server Error", []], b""
+        head = [f"HTTP/1.0 {answer[0]}", *(f"{name}: {value}" for name, value in answer[1])]
+        connection.sendall("\\r\\n".join([*head, "", ""]).encode() + body)
 
 
 if not STARTS:
     sys.exit("This release does not start.")
-server = Server(("127.0.0.1", 0), Handler, bind_and_activate=False)
-server.socket.close()
-server.socket = socket.socket(fileno=3)
-server.server_name, server.server_port = "localhost", server.socket.getsockname()[1]
-server.setup_environ()
-server.set_app(MaintenanceMiddleware(app))
-server.serve_forever()
+APP = MaintenanceMiddleware(app)
+server = socket.socket(fileno=3)
+while select.select([server], [], []):
+    try:
+        connection, _ = server.accept()
+    except BlockingIOError:  # the gate was quicker
+        continue
+    connection.settimeout(30)
+    threading.Thread(target=serve, args=(connection,), daemon=True).start()
+'''
+
+_DATABASE = '''\
+"""SQLite or PostgreSQL, as the setting says; each statement is a transaction of its own."""
+
+import os
+
+URL = os.environ["DATABASE_URL"]
+IS_SQLITE = URL.startswith("sqlite:")
+if IS_SQLITE:
+    from sqlite3 import Error, connect as _connect
+else:
+    from psycopg import Error, connect as _connect
+
+
+def connect():
+    if not IS_SQLITE:
+        return _connect(URL, autocommit=True, connect_timeout=5)
+    connection = _connect(URL.removeprefix("sqlite:///"), isolation_level=None, timeout=5)
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def with_values(statement):
+    return statement if IS_SQLITE else statement.replace(":text", "%(text)s")
 '''
 
 _MIGRATE = '''\
 """Brings the database to this release's schema, step by step; never twice."""
 
-import os
-import sqlite3
+from database import IS_SQLITE, connect
 
 from release import FAILS, SCHEMA
 
-path = os.environ["DATABASE_URL"].removeprefix("sqlite:///")
-connection = sqlite3.connect(path, isolation_level=None)
-found = connection.execute("PRAGMA user_version").fetchone()[0]
+
+def schema():
+    if IS_SQLITE:
+        return connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute("CREATE TABLE IF NOT EXISTS version (number int)")
+    return connection.execute("SELECT coalesce(max(number), 0) FROM version").fetchone()[0]
+
+
+def is_now(schema):
+    if IS_SQLITE:
+        connection.execute(f"PRAGMA user_version={schema}")
+    else:
+        connection.execute(f"INSERT INTO version VALUES ({schema})")
+
+
+connection = connect()
+found = schema()
 if found < 1:
-    connection.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
-    connection.execute("PRAGMA user_version=1")
+    number = "INTEGER PRIMARY KEY AUTOINCREMENT" if IS_SQLITE else "serial PRIMARY KEY"
+    connection.execute(f"CREATE TABLE rows (id {number}, text TEXT)")
+    is_now(1)
 if found < 2 <= SCHEMA:
     connection.execute("ALTER TABLE rows ADD COLUMN length INTEGER")
     connection.execute("UPDATE rows SET length = length(text) WHERE id % 2 = 0")
@@ -97,7 +140,7 @@ if found < 2 <= SCHEMA:
         raise RuntimeError("This migration was not tried before it was released.")
     connection.execute("UPDATE rows SET length = length(text) WHERE id % 2 = 1")
     connection.execute("CREATE INDEX by_length ON rows (length)")
-    connection.execute("PRAGMA user_version=2")
+    is_now(2)
 connection.close()
 '''
 
@@ -111,8 +154,8 @@ INSERT = {insert!r}
 
 COLUMNS = {1: ["id", "text"], 2: ["id", "text", "length"]}
 _INSERT = {
-    1: "INSERT INTO rows (text) VALUES (:text)",
-    2: "INSERT INTO rows (text, length) VALUES (:text, length(:text))",
+    1: "INSERT INTO rows (text) VALUES (:text) RETURNING id",
+    2: "INSERT INTO rows (text, length) VALUES (:text, length(CAST(:text AS TEXT))) RETURNING id",
 }
 
 
@@ -131,6 +174,7 @@ class Release:
     def files(self) -> dict[str, str]:
         return {
             "app.py": _APP,
+            "database.py": _DATABASE,
             "migrate.py": _MIGRATE,
             "release.py": _RELEASE.format(
                 tag=self.tag, schema=self.schema, fails=self.fails, starts=self.starts,

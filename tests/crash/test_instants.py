@@ -12,14 +12,18 @@ import random
 import shutil
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.crash.cases import PROGRAMS, Case, baseline, run
 from tests.crash.injection import Dies, Instant, variants
 from tests.crash.place import Place, Writer, why_not
-from tests.crash.sweep import SCENARIOS, Case, Scenario, Table, baseline, run, sample, sweep
+from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.sweep import sample, sweep
+from tests.crash.table import Table
 from tests.crash.verdict import judge
+from tests.databases.postgresql_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,47 +33,61 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 SEED = int(os.environ.get("SUREFOOT_CRASH_SEED") or random.SystemRandom().randrange(10**6))
 SIZE = int(os.environ.get("SUREFOOT_CRASH_SAMPLE") or 2)
 CODE = SCENARIOS["update: code alone"]
+WHOLE = SCENARIOS["update: code, environment, migration"]
 FAILING = SCENARIOS["rollback: the migration fails"]
+IN_CI = {
+    "update: code alone",
+    "update: code, environment, migration",
+    "rollback: the migration fails",
+    "update: rehearsed first",
+    "rollback: pinned, other mode",
+    "update: PostgreSQL",
+    "restore: after the commit",
+}
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], Place]]:
-    """A home for each size of database, in megabytes."""
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Scenario], Place]]:
+    """A home for each kind of database."""
     if why := why_not():
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("crash").resolve()
-    made: dict[int, Place] = {}
+    made: dict[tuple[int, str], Place] = {}
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
 
-    def place(size_mb: int) -> Place:
-        if size_mb not in made:
-            made[size_mb] = Place(folder / str(size_mb), size_mb=size_mb)
-        return made[size_mb]
+        def place(scenario: Scenario) -> Place:
+            kind = (scenario.size_mb, scenario.mode)
+            if kind not in made:
+                server = stack.enter_context(running()) if kind[1] == "postgresql" else None
+                where = folder / "-".join(map(str, kind))
+                made[kind] = Place(where, size_mb=kind[0], mode=kind[1], server=server)
+                stack.callback(made[kind].kill)
+            return made[kind]
 
-    try:
         yield place
-    finally:
-        for one in made.values():
-            one.kill()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def place(places: Callable[[int], Place]) -> Place:
-    return places(0)
+def place(places: Callable[[Scenario], Place]) -> Place:
+    return places(CODE)
 
 
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(s, id=name, marks=[pytest.mark.slow] * (s.size_mb > 0 and s.mode != "delete"))
+        pytest.param(s, id=name, marks=[] if name in IN_CI else [pytest.mark.slow])
         for name, s in SCENARIOS.items()
     ],
 )
 def test_whatever_instant_is_struck_the_app_is_whole(
-    places: Callable[[int], Place], scenario: Scenario
+    places: Callable[[Scenario], Place], scenario: Scenario
 ) -> None:
-    place = places(scenario.size_mb)
-    cases = baseline(place, scenario)
+    place = places(scenario)
+    program = random.Random(f"{SEED} {scenario}").choice(
+        PROGRAMS if scenario.migrates else ["engine", "git"]
+    )
+    cases = baseline(place, scenario, programs=[program], copies=False)
     sys.stdout.write(f"{SIZE} of {len(cases)} cases, SUREFOOT_CRASH_SEED={SEED}\n")
     table = Table()
     for case, verdict in sweep([place], sample(cases, SIZE, SEED)):
@@ -78,24 +96,33 @@ def test_whatever_instant_is_struck_the_app_is_whole(
     assert not table.violations, (SEED, table.violations)
 
 
+def test_a_home_that_was_copied_in_mid_update_is_taken_up_as_after_a_kill(place: Place) -> None:
+    cases = baseline(place, WHOLE, "everything dies", programs=["migration"])
+    assert sum(case.instants for case in cases) > len(cases) > 10
+    half_way = next(c for c in cases if "data/rows.db-wal" in c.instant.call)
+    verdict = run(place, half_way)
+    assert (verdict.problems, verdict.serves) == ([], "whole")
+    assert {"snapshotted", "migrated"} <= set(place.events(place.copies.update["migration"]))
+
+
 def instant(place: Place, scenario: Scenario, meant: Callable[[Instant], bool]) -> Instant:
-    return next(c.instant for c in baseline(place, scenario) if meant(c.instant))
+    cases = baseline(place, scenario, programs=["engine"], copies=False)
+    return next(case.instant for case in cases if meant(case.instant))
 
 
 @pytest.mark.parametrize("dies", [Dies.IT, Dies.ALL])
 def test_a_request_whose_engine_died_before_it_wrote_the_lock_is_taken_up(
     place: Place, dies: Dies
 ) -> None:
-    first = instant(place, CODE, lambda i: i.program == "engine.1" and i.dies is dies)
-    assert "UPDATE_LOCK" in first.what
+    first = instant(place, CODE, lambda i: i.dies is dies)
+    assert "UPDATE_LOCK" in first.call
     verdict = run(place, Case(CODE, first))
     assert verdict.struck
     assert (verdict.problems, verdict.serves) == ([], "code")
 
 
 def test_a_request_is_not_asked_again_after_a_crash_while_it_was_taken_up(place: Place) -> None:
-    withdrawn = instant(place, FAILING, lambda i: i.call == "unlink" and "request.json" in i.what)
-    verdict = run(place, Case(FAILING, withdrawn))
+    verdict = run(place, Case(FAILING, Instant("engine.1", "unlink run/request.json #1")))
     assert verdict.struck
     assert (verdict.problems, verdict.outcome) == ([], "rolled_back")
 
@@ -104,8 +131,8 @@ def test_a_request_is_not_asked_again_after_a_crash_while_it_was_taken_up(place:
 def test_an_update_that_cannot_be_recorded_is_abandoned_and_says_why(
     place: Place, call: str
 ) -> None:
-    fails = instant(place, CODE, lambda i: i.call == call and i.n == 1 and i.error != "")
-    verdict = run(place, Case(CODE, fails))
+    lock = f"{call} data/.UPDATE_LOCK.json.new #1"
+    verdict = run(place, Case(CODE, Instant("engine.1", lock, Dies.NOTHING, "EIO")))
     assert verdict.struck
     assert (verdict.problems, verdict.outcome) == ([], "abandoned")
 
@@ -139,12 +166,11 @@ def test_what_is_not_whole_is_noticed(place: Place) -> None:
 
 
 def test_a_sample_is_even_and_the_seed_says_which() -> None:
-    first = Instant("engine.1", "write", 1)
-    cases = [Case(CODE, v) for n in range(30) for v in variants(Instant("engine.1", "write", n))]
+    cases = [Case(CODE, v) for n in range(30) for v in variants("engine.1", f"write x #{n}")]
     assert sample(cases, 10, 1) == sample(cases, 10, 1)
     assert sample(cases, 10, 1) != sample(cases, 10, 3)
     places = [cases.index(case) for case in sample(cases, 10, 1)]
     assert {later - earlier for earlier, later in itertools.pairwise(places)} == {12}
-    assert {v.kind for v in variants(first)} == {
+    assert {case.instant.kind for case in cases} == {
         "engine: it alone dies", "engine: everything dies", "ENOSPC in engine", "EIO in engine",
     }  # fmt: skip

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.crash.databases import rows_of
 from tests.crash.sample import COLUMNS, FIRST, RELEASES
 
 from surefoot.databases import backups
@@ -15,7 +14,6 @@ from surefoot.update.history import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tests.crash.place import Place
 
@@ -95,36 +93,23 @@ def _code(place: Place, tag: str) -> list[str]:
 
 
 def _database(place: Place, schema: int) -> list[str]:
-    said = []
-    with closing(sqlite3.connect(place.home.data / "rows.db", timeout=10)) as connection:
-
-        def ask(query: str) -> list[tuple[object, ...]]:
-            return connection.execute(query).fetchall()
-
-        if ask("PRAGMA integrity_check") != [("ok",)]:
-            said.append("the database is damaged")
-        found = ask("PRAGMA user_version")[0][0]
-        columns = [row[1] for row in ask("PRAGMA table_info(rows)")]
-        if found != schema or columns != COLUMNS[schema]:
-            said.append(f"the schema is {found} with {columns}, not {schema}")
-        elif schema > 1 and ask("SELECT 1 FROM rows WHERE length IS NOT length(text)"):
-            said.append("the migration is half done")
+    found = place.database.look()
+    said = ["the database is damaged"] if found.is_damaged else []
+    if found.schema != schema or found.columns != COLUMNS[schema]:
+        said.append(f"the schema is {found.schema} with {found.columns}, not {schema}")
+    elif found.unfinished:
+        said.append("the migration is half done")
     return said
 
 
 def _lost(place: Place, rows: Mapping[int, str], *, replaces: bool) -> int:
-    kept = _rows(place.home.data / "rows.db")
+    kept = place.database.rows()
     lost = {number: text for number, text in rows.items() if kept.get(number) != text}
     if lost and replaces:
         found = [k for k in backups.all(place.home.backups) if k.facts]
-        replaced = [_rows(k.file) for k in found if k.facts and k.facts.kind == "replaced"]
+        replaced = [rows_of(k.file) for k in found if k.facts and k.facts.kind == "replaced"]
         lost = {n: t for n, t in lost.items() if not any(r.get(n) == t for r in replaced)}
     return len(lost)
-
-
-def _rows(database: Path) -> dict[int, str]:
-    with closing(sqlite3.connect(database, timeout=10)) as connection:
-        return dict(connection.execute("SELECT id, text FROM rows").fetchall())
 
 
 def _last_line(log: str) -> str:

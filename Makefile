@@ -21,7 +21,7 @@ test: setup  ## every test; TESTS='-m "not slow"' leaves out what takes minutes
 simulate: setup  ## every crash and failure at every point, up to three in one update
 	@$(BIN)/python -m tests.simulation
 
-crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 200' for fewer, '--jobs 2' for sooner
+crash-test: setup  ## strike at every system call of real updates: hours; CRASH='--sample 20' for fewer of each, '--log FILE' to go on later
 	@$(BIN)/python -m tests.crash.sweep $(CRASH)
 
 fuzz: setup  ## coverage-guided fuzzing of every file that is read back; FUZZ='--seconds 600' for longer

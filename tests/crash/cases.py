@@ -237,7 +237,8 @@ def _settle(
             place.wait_for(lambda: len(writer.acknowledged) > written, "new rows are accepted")
             with contextlib.suppress(TimeoutError):  # the verdict says so
                 place.wait_for(lambda: not place.home.request.exists(), "it is taken up", 10)
-            place.wait_for(lambda: _is_tidy(place), "all has settled")
+            # What was struck late is only seen now.
+            place.wait_for(lambda: is_healthy_again() and _is_tidy(place), "all has settled")
         except TimeoutError as error:
             writer.end()
             problems = [str(error), f"processes: {list(place.processes().values())}"]

@@ -248,11 +248,12 @@ class Place:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing is in flight: a supervisor runs, and no engine."""
+        """Whether nothing is in flight: a supervisor runs, no engine, and nothing that works on
+        the database behind the app's back after a commit."""
         lines = list(self.processes().values())
         return (
             any("supervisor.sh" in line for line in lines)
-            and not any(" engine " in line for line in lines)
+            and not any(" engine " in line or "databases.settling" in line for line in lines)
             and not self.home.lock.exists()
         )
 

@@ -36,13 +36,11 @@ CODE = SCENARIOS["update: code alone"]
 WHOLE = SCENARIOS["update: code, environment, migration"]
 FAILING = SCENARIOS["rollback: the migration fails"]
 IN_CI = {
-    "update: code alone",
     "update: code, environment, migration",
     "rollback: the migration fails",
     "update: rehearsed first",
     "rollback: pinned, other mode",
     "update: PostgreSQL",
-    "restore: after the commit",
 }
 
 
@@ -105,17 +103,11 @@ def test_a_home_that_was_copied_in_mid_update_is_taken_up_as_after_a_kill(place:
     assert {"snapshotted", "migrated"} <= set(place.events(place.copies.update["migration"]))
 
 
-def instant(place: Place, scenario: Scenario, meant: Callable[[Instant], bool]) -> Instant:
-    cases = baseline(place, scenario, programs=["engine"], copies=False)
-    return next(case.instant for case in cases if meant(case.instant))
-
-
 @pytest.mark.parametrize("dies", [Dies.IT, Dies.ALL])
 def test_a_request_whose_engine_died_before_it_wrote_the_lock_is_taken_up(
     place: Place, dies: Dies
 ) -> None:
-    first = instant(place, CODE, lambda i: i.dies is dies)
-    assert "UPDATE_LOCK" in first.call
+    first = Instant("engine.1", "create data/.UPDATE_LOCK.json.new #1", dies)
     verdict = run(place, Case(CODE, first))
     assert verdict.struck
     assert (verdict.problems, verdict.serves) == ([], "code")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _EXPECTED = re.compile(r"supervisor\.sh|app\.py|^sleep \d\d?$")
 """What runs when all is quiet; a timer that came too late ends by itself."""
+PATIENCE_S = 10.0
 
 
 @dataclass
@@ -69,13 +71,22 @@ def judge(
         said.append("a request waits, and nobody takes it up")
     elif not verdict.outcome:
         said.append("nobody was told how it ended")
-    strangers = [line for line in place.processes().values() if not _EXPECTED.search(line)]
-    if strangers:
+    if strangers := _left_over(place):
         said.append(f"left over: {strangers}")
     log = place.log.read_text(errors="replace")
     if "Traceback" in log:
         said.append(f"a traceback: {_last_line(log)}")
     return verdict
+
+
+def _left_over(place: Place) -> list[str]:
+    """What runs and should not. The supervisor's own helpers come and go."""
+    end_s = time.monotonic() + PATIENCE_S
+    while True:
+        found = [line for line in place.processes().values() if not _EXPECTED.search(line)]
+        if not found or time.monotonic() > end_s:
+            return found
+        time.sleep(0.05)
 
 
 def _code(place: Place, tag: str) -> list[str]:

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 THREE_FAULTS = {"migration": 200_000, "first-install": 90_000, "rollback-over-a-migration": 2_000}
 """With how many histories that are explored at the least."""
-TWO_FAULTS = sorted(SCENARIOS.keys() - THREE_FAULTS.keys())
+SELDOM = {
+    *("shared-environment", "rollback-by-downgrade", "restore-of-a-bad-backup", "pinned"),
+    *("pinned-failing-migration", "pinned-migrates-by-itself", "pinned-in-place"),
+    *("pinned-in-place-failing-migration", "cloned", "cloned-failing-migration"),
+    *("cloned-in-its-place-unhealthy", "both-unhealthy", "unhealthy-code-only"),
+}
+"""Much like others; `make simulate` explores them, and `make test` does."""
+TWO_FAULTS = [
+    pytest.param(name, marks=pytest.mark.slow) if name in SELDOM else name
+    for name in sorted(SCENARIOS.keys() - THREE_FAULTS.keys())
+]
 
 
 def explore(scenario: str, faults: int) -> int:
@@ -48,7 +58,11 @@ def test_an_update_without_faults_ends_as_it_should(scenario: str) -> None:
     committed = any(text == "engine: conclude committed" for _, text in lines)
     assert committed == (
         scenario
-        in {"migration", "code-only", "overlap", "first-install", "asked-by-the-app", "rollback"}
+        in {
+            *("migration", "code-only", "overlap", "first-install", "asked-by-the-app", "rollback"),
+            *("rollback-by-downgrade", "rollback-to-a-backup", "migration-that-can-go-back"),
+            *("restore", "shared-environment", "pinned", "pinned-in-place", "cloned"),
+        }
     )
 
 

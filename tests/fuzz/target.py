@@ -20,10 +20,11 @@ with atheris.instrument_imports(include=["surefoot", "tomllib", "dotenv"]):
     from surefoot.databases import backups
     from surefoot.errors import SurefootError
     from surefoot.home import Home
+    from surefoot.observe import delivery
     from surefoot.releases import environment
     from surefoot.releases.ledger import Ledger
     from surefoot.releases.store import Store
-    from surefoot.update import requests
+    from surefoot.update import hold, requests
     from surefoot.update.history import History
     from surefoot.update.lock import Lock, sealed
 
@@ -45,6 +46,8 @@ READ: dict[str, Callable[[Home], object]] = {
     "request": requests.waiting,
     "configuration": lambda home: config.load(home.root, {}),
     ".env": lambda home: config.load(home.root, {}),
+    "hold": hold.held,
+    "delivered": delivery.places,
 }
 
 

@@ -28,7 +28,8 @@ class _Watcher:
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self.flushed: set[int] = set()
+        self.flushed: dict[int, object] = {}
+        """By inode: what it was then."""
         self.at_begin = _seen(root)
         self.too_early: list[str] = []
 
@@ -48,6 +49,11 @@ class _Watcher:
         elif event in {"os.link", "os.symlink"}:
             self._forget(os.path.dirname(os.fspath(arguments[1])))  # noqa: PTH120
 
+    def has_flushed(self, state: tuple[int, object]) -> bool:
+        """Whether that file, as it is, or that folder was; programs that write are not heard."""
+        inode, content = state
+        return inode in self.flushed and self.flushed[inode] in {None, content}
+
     def _renamed(self, source: str) -> None:
         status = os.lstat(source) if os.path.lexists(source) else None
         if status is None or not stat.S_ISREG(status.st_mode) or not self._is_below(source):
@@ -61,7 +67,7 @@ class _Watcher:
             if isinstance(path, str | bytes | os.PathLike) and self._is_below(os.fsdecode(path)):
                 with_name = os.fsdecode(path)
                 if os.path.lexists(with_name) and not _TEMPORARY.search(with_name):
-                    self.flushed.discard(os.lstat(with_name).st_ino)
+                    self.flushed.pop(os.lstat(with_name).st_ino, None)
 
     def _is_below(self, path: str) -> bool:
         return os.path.abspath(path).startswith(self.root)  # noqa: PTH100
@@ -80,7 +86,9 @@ def _flush(descriptor: Any) -> None:
     _fsync(descriptor)
     number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
     for watcher in _watchers:
-        watcher.flushed.add(os.fstat(number).st_ino)
+        status = os.fstat(number)
+        is_file = stat.S_ISREG(status.st_mode)
+        watcher.flushed[status.st_ino] = _state(status)[1] if is_file else None
 
 
 @contextmanager
@@ -100,7 +108,7 @@ def lasting(root: Path) -> Iterator[None]:
         path
         for path, state in after.items()
         if state != watcher.at_begin.get(path)
-        and state[0] not in watcher.flushed
+        and not watcher.has_flushed(state)
         and not _is_moved(state, watcher)
     ]
     assert not lost, f"not flushed: {lost}"

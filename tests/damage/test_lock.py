@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from surefoot import durable
 from surefoot.errors import ExitCode
 from surefoot.update.lock import Lock
 from surefoot.update.states import State
@@ -43,6 +44,17 @@ def test_before_the_app_was_touched_it_is_left_alone(place: Place, content: byte
     assert [f.read_bytes() for f in place.home.data.glob("UPDATE_LOCK.json.damaged-*")] == [content]
     assert_old(place)
     assert place.tiny.events(update)[-1] == "abandoned"  # whoever waits for it is answered
+
+
+def test_a_release_that_has_taken_over_beside_the_old_one_is_committed(place: Place) -> None:
+    """Nothing was migrated, so there is no snapshot to tell of it; `current` does."""
+    update = interrupted(place, State.STAGED)
+    durable.link(place.home.current, f"releases/{place.tiny.id_of('v3')}")
+    place.home.lock.write_bytes(b"{")
+    assert place.engine("resume") is ExitCode.OK
+    assert not place.home.lock.exists()
+    assert place.tiny.events(update)[-1] == "committed"
+    assert place.tiny.ledger()["commits"][-1]["release"] == place.tiny.id_of("v3")
 
 
 @pytest.mark.parametrize("state", [State.STOPPED, State.SNAPSHOTTED, State.MIGRATED])

@@ -189,6 +189,7 @@ class Simulation(SimulatedHost):
         update = decoded(self.files[RECORD]) if self.files[RECORD] is not ABSENT else None
         if update is None:
             self.undo_clone()
+            update = self._taken_over()
         self.append("lock_damaged", None)
         if update is None:
             if self.call("rename the lock aside"):
@@ -196,12 +197,34 @@ class Simulation(SimulatedHost):
             self.sync_folder("data")
             return None
         self.keep_aside()
-        state = self._state_of(update)
-        reason = "The lock cannot be read." if state is State.ROLLING_BACK else ""
-        update = msgspec.structs.replace(update, state=state, attempts={}, reason=reason)
+        if update.state is not State.COMMITTED:
+            update = self._carried_on(update)
         self.world.begun = ()  # a new budget: of the old one nothing is known
         self.save(update)
         return update
+
+    def _taken_over(self) -> Update | None:
+        """What the history tells of the update that was begun."""
+        if any(update == "u1" for update, _, _ in self.files[HISTORY]):
+            return None
+        is_new = self.files[CURRENT] == NEW and self.scenario.start == OLD
+        if not is_new or self.scenario.kind != "update":
+            return None
+        from_ = OLD if self.scenario.installed else None
+        return Update(
+            id="u1" if from_ else f"i{len(self.files[HISTORY])}",
+            state=State.COMMITTED,
+            from_=from_,
+            to=NEW,
+            overlaps=True,
+            requested_at=EPOCH,
+            since=EPOCH,
+        )
+
+    def _carried_on(self, update: Update) -> Update:
+        state = self._state_of(update)
+        reason = "The lock cannot be read." if state is State.ROLLING_BACK else ""
+        return msgspec.structs.replace(update, state=state, attempts={}, reason=reason)
 
     def keep_aside(self) -> None:
         """It stays in place as well: who starts at this instant must not find none."""

@@ -47,6 +47,8 @@ def check(world: World, scenario: Scenario) -> None:
         raise Violation("healthy", "The unhealthy release stays, and the old one was healthy.")
     if world.app != files[CURRENT]:
         raise Violation("whole", f"Release {world.app} runs, `current` is {files[CURRENT]}.")
+    if scenario.kind == "update" and files[LEDGER].commits[-1:] != _commits(world, scenario):
+        raise Violation("history", f"The ledger does not know that {files[CURRENT]} is in use.")
 
 
 def _check_nothing_installed(world: World, scenario: Scenario) -> None:
@@ -96,6 +98,14 @@ def check_may_try(world: World) -> None:
     for _, event, to in world.disk.files[HISTORY]:
         if event == "committed" and to == NEW:
             raise Violation("denied", f"Release {NEW} was left and would be tried again.")
+
+
+def _commits(world: World, scenario: Scenario) -> tuple[str, ...]:
+    return (
+        (world.disk.files[CURRENT],)
+        if scenario.installed
+        else world.disk.files[LEDGER].commits[-1:]
+    )
 
 
 def update_is_restore(scenario: Scenario, event: str) -> bool:

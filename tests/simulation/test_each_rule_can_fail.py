@@ -237,6 +237,13 @@ class TakesOverBeforeItIsCurrent(Simulation):
             super()._switch(release)
 
 
+class ForgetsWhoTookOver(Simulation):
+    """Says of an update without a snapshot that it has not come as far as the app."""
+
+    def _taken_over(self) -> Update | None:
+        return None
+
+
 class OverlapsAMigration(Simulation):
     """Lets the new release live beside the old one although it needs another schema."""
 
@@ -310,6 +317,7 @@ OTHER_ORDERS: list[tuple[type[Simulation], str, str, int]] = [
     (NeverDenies, "unhealthy", "denied", 0),
     (LeavesWhatRunsBeside, "overlap", "serves", 1),
     (TakesOverBeforeItIsCurrent, "overlap", "whole", 0),
+    (ForgetsWhoTookOver, "overlap", "history", 1),
     (OverlapsAMigration, "migration", "whole", 0),
     (LosesTheGuard, "pinned-unhealthy", "whole", 1),
     (LeavesNoGuard, "pinned-unhealthy", "whole", 0),

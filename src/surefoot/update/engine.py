@@ -21,7 +21,7 @@ from surefoot.health.judge import Standing
 from surefoot.releases.git import GitSource
 from surefoot.update import machine, requests
 from surefoot.update.causes import Cause, cause_of
-from surefoot.update.history import FINAL, History
+from surefoot.update.history import FINAL, Event, History
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
 from surefoot.update.permission import Permission
@@ -388,8 +388,9 @@ class Engine:
     def _without_lock(self, error: DamagedError) -> Update | None:
         """Works out what was in flight. The lock goes last: a crash finds it damaged again."""
         why = f"{error.message} It is kept aside."
-        update = self.host.reconstructed(why)
-        identity = update.id if update else self._in_flight_by_history() or new_id()
+        begun = self._in_flight_by_history()
+        update = self.host.reconstructed(why) or (self._taken_over(begun) if begun else None)
+        identity = update.id if update else begun.update if begun else new_id()
         self.host.history.append(identity, "lock_damaged", why, lasting=True)
         if update is None:
             why = f"Its lock was damaged before the app was touched: {why}"
@@ -399,12 +400,25 @@ class Engine:
         self.host.lock.keep_aside(update)
         return update
 
-    def _in_flight_by_history(self) -> str | None:
-        """The last update that was begun and has not ended."""
+    def _taken_over(self, begun: Event) -> Update | None:
+        """Of an update without a snapshot: with an overlap the release may be in use already, and
+        then it was found healthy."""
+        known = {name: begun.facts.get(name) for name in ("from", "to", "ref")}
+        current = self.host.store.current_id()
+        if current is None or current != known["to"] or current == known["from"]:
+            return None
+        try:
+            known |= {"id": begun.update, "state": State.COMMITTED, "overlaps": True}
+            return msgspec.convert(known, Update)
+        except msgspec.ValidationError:  # the history is damaged as well
+            return None
+
+    def _in_flight_by_history(self) -> Event | None:
+        """How the last update that has not ended was begun."""
         ended = set()
         for event in self.host.history.newest():
             if event.event == "requested":
-                return None if event.update in ended else event.update
+                return None if event.update in ended else event
             if event.event in FINAL:
                 ended.add(event.update)
         return None

@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,54 +24,108 @@ _TEMPORARY = re.compile(r"\.gone(/|$)|\.lock$|-(shm|wal)$")
 _watchers: list[_Watcher] = []
 
 
+@dataclass(frozen=True)
+class _Entry:
+    what: str
+    inode: int
+    content: object = None
+    sites: frozenset[str] = frozenset()
+
+
 class _Watcher:
-    """The flushes of this process, by inode; what has changed since is not flushed any more."""
+    """The flushes of this process, and what undoes them: a change since."""
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self.flushed: dict[int, object] = {}
-        """By inode: what it was then."""
+        self.log: list[_Entry] = []
         self.at_begin = _seen(root)
-        self.too_early: list[str] = []
+        self.at_end: dict[str, tuple[int, object]] = {}
 
     def heard(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE:
-            self._forget(arguments[0])
+            self._changes(arguments[0])
         elif event == "os.rename":
-            source, target = map(os.fspath, arguments[:2])
-            self._renamed(source)
-            self._forget(os.path.dirname(source), os.path.dirname(target))  # noqa: PTH120
+            source, target = map(os.fsdecode, arguments[:2])
+            self._is_renamed(source)
+            self._names(source, target)
         elif event == "os.mkdir":
             if not os.path.lexists(arguments[0]):
-                self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120
+                self._names(arguments[0])
         elif event in {"os.remove", "os.rmdir"}:
-            if not _TEMPORARY.search(os.fsdecode(arguments[0])):
-                self._forget(os.path.dirname(os.fspath(arguments[0])))  # noqa: PTH120
+            self._names(arguments[0])
         elif event in {"os.link", "os.symlink"}:
-            self._forget(os.path.dirname(os.fspath(arguments[1])))  # noqa: PTH120
+            self._names(arguments[1])
 
-    def has_flushed(self, state: tuple[int, object]) -> bool:
-        """Whether that file, as it is, or that folder was; programs that write are not heard."""
-        inode, content = state
-        return inode in self.flushed and self.flushed[inode] in {None, content}
+    def flushes(self, status: os.stat_result) -> None:
+        is_file = stat.S_ISREG(status.st_mode)
+        content = _state(status)[1] if is_file else None
+        self.log.append(_Entry("flushed", status.st_ino, content, sites=_sites()))
 
-    def _renamed(self, source: str) -> None:
+    def wrong(self, *, without: str = "") -> str:
+        """What would not be there after a power cut; `without` the flushes from a place in the
+        source."""
+        flushed: dict[int, object] = {}
+        changed: set[int] = set()
+        for entry in self.log:
+            if entry.what == "flushed" and without not in entry.sites:
+                flushed[entry.inode] = entry.content
+                changed.discard(entry.inode)
+            elif entry.what == "changes":
+                flushed.pop(entry.inode, None)
+                changed.add(entry.inode)
+            elif entry.what == "renamed" and entry.inode not in flushed:
+                return f"renamed before it was flushed: {entry.content}"
+        lost = [
+            path
+            for path, state in self.at_end.items()
+            if (state != self.at_begin.get(path) or self._is_folder_in(changed, path, state))
+            and not (state[0] in flushed and flushed[state[0]] in {None, state[1]})
+            and (path in self.at_begin or state not in self.at_begin.values())
+        ]
+        return f"not flushed: {lost}" if lost else ""
+
+    def _is_folder_in(self, changed: set[int], path: str, state: tuple[int, object]) -> bool:
+        """Another file may have the same name."""
+        del self
+        return state[0] in changed and os.path.isdir(path)  # noqa: PTH112
+
+    def needed(self) -> set[str]:
+        """The places in the source whose flushes could not be left out."""
+        return {s for entry in self.log for s in entry.sites if s and self.wrong(without=s)}
+
+    def _is_renamed(self, source: str) -> None:
         status = os.lstat(source) if os.path.lexists(source) else None
         if status is None or not stat.S_ISREG(status.st_mode) or not self._is_below(source):
             return
-        before = self.at_begin.get(source)
-        if status.st_ino not in self.flushed and before != _state(status):
-            self.too_early.append(source)
+        if self.at_begin.get(source) != _state(status):
+            self.log.append(_Entry("renamed", status.st_ino, source))
 
-    def _forget(self, *paths: object) -> None:
+    def _names(self, *paths: Any) -> None:
+        """A name comes or goes."""
+        for path in map(os.fsdecode, paths):
+            if not _TEMPORARY.search(path) and os.path.isabs(path):  # noqa: PTH117
+                self._changes(os.path.dirname(path))  # noqa: PTH120
+
+    def _changes(self, *paths: object) -> None:
         for path in paths:
             if isinstance(path, str | bytes | os.PathLike) and self._is_below(os.fsdecode(path)):
                 with_name = os.fsdecode(path)
                 if os.path.lexists(with_name) and not _TEMPORARY.search(with_name):
-                    self.flushed.pop(os.lstat(with_name).st_ino, None)
+                    self.log.append(_Entry("changes", os.lstat(with_name).st_ino))
 
     def _is_below(self, path: str) -> bool:
         return os.path.abspath(path).startswith(self.root)  # noqa: PTH100
+
+
+def _sites() -> frozenset[str]:
+    """Where in Surefoot's source we are, as `file:line`."""
+    found, frame = set(), sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        _, of_ours, file = frame.f_code.co_filename.rpartition("/src/surefoot/")
+        if of_ours:
+            found.add(f"{file}:{frame.f_lineno}")
+    return frozenset(found)
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
@@ -86,37 +141,22 @@ def _flush(descriptor: Any) -> None:
     _fsync(descriptor)
     number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
     for watcher in _watchers:
-        status = os.fstat(number)
-        is_file = stat.S_ISREG(status.st_mode)
-        watcher.flushed[status.st_ino] = _state(status)[1] if is_file else None
+        watcher.flushes(os.fstat(number))
 
 
 @contextmanager
-def lasting(root: Path) -> Iterator[None]:
+def lasting(root: Path) -> Iterator[_Watcher]:
     """Asserts, at the end, that all that has become other below `root` is on the disk."""
     watcher = _Watcher(root)
     _watchers.append(watcher)
     os.fsync = _flush  # type: ignore[assignment]
     try:
-        yield
+        yield watcher
     finally:
         os.fsync = _fsync
         _watchers.remove(watcher)
-    assert not watcher.too_early, f"renamed before it was flushed: {watcher.too_early}"
-    after = _seen(root)
-    lost = [
-        path
-        for path, state in after.items()
-        if state != watcher.at_begin.get(path)
-        and not watcher.has_flushed(state)
-        and not _is_moved(state, watcher)
-    ]
-    assert not lost, f"not flushed: {lost}"
-
-
-def _is_moved(state: tuple[int, object], watcher: _Watcher) -> bool:
-    """Whether it only has another name: its folder tells of that."""
-    return state in watcher.at_begin.values()
+    watcher.at_end = _seen(root)
+    assert not watcher.wrong(), watcher.wrong()
 
 
 def _seen(root: Path) -> dict[str, tuple[int, object]]:

@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    return make_root(tmp_path)
+
+
+def make_root(folder: Path) -> Path:
     """A home of which everything is on the disk already."""
-    root = tmp_path / "home"
+    root = folder / "home"
     for name in ("data", "releases", "run", "folder/below"):
         (root / name).mkdir(parents=True)
     (root / "file").write_text("before")
@@ -77,7 +81,8 @@ def append_twice(root: Path) -> None:
 
 
 def close_a_history_file(root: Path) -> None:
-    History(Home(root)).append(new_id(), "requested", "x" * 1000, lasting=True)
+    history.FILE_BYTES = 1000
+    History(Home(root)).append(new_id(), "requested", "x" * 1000)
     History(Home(root)).append(new_id(), "recovered", lasting=True)
 
 
@@ -170,9 +175,14 @@ def test_what_is_moved_to_another_file_system_has_lasted(
 
 @pytest.fixture
 def database(root: Path) -> Path:
+    return make_database(root, "wal")
+
+
+def make_database(root: Path, mode: str) -> Path:
     database = support.make(root / "data" / "app.db", rows=20)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute(f"PRAGMA journal_mode={mode}")
     return database
 
 
@@ -240,10 +250,9 @@ WITH_A_DATABASE: list[tuple[Callable[[Path, Path], None], str]] = [
     ("deed", "mode"), WITH_A_DATABASE, ids=[deed.__name__ for deed, _ in WITH_A_DATABASE]
 )
 def test_so_it_has_with_a_database(
-    root: Path, database: Path, deed: Callable[[Path, Path], None], mode: str
+    root: Path, deed: Callable[[Path, Path], None], mode: str
 ) -> None:
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute(f"PRAGMA journal_mode={mode}")
+    database = make_database(root, mode)
     with lasting(root):
         deed(root, database)
 
@@ -275,3 +284,28 @@ def test_what_is_not_flushed_is_seen(root: Path) -> None:
     assert seen((root / "link").unlink)
     assert seen(renamed_first)
     assert not seen(lambda: replace(root))
+
+
+def needed(folder: Path) -> set[str]:
+    """The places in the source, `file:line`, whose flushes none of this could do without."""
+    found = set()
+    file_bytes = history.FILE_BYTES
+    for number, deed in enumerate(DEEDS):
+        with lasting(root := make_root(folder / str(number))) as log:
+            deed(root)
+        found |= log.needed()
+    history.FILE_BYTES = file_bytes
+    for deed_with, mode in WITH_A_DATABASE:
+        root = make_root(folder / deed_with.__name__)
+        database = make_database(root, mode)
+        with lasting(root) as log:
+            deed_with(root, database)
+        found |= log.needed()
+    return found
+
+
+def test_it_is_told_which_flush_is_needed(tmp_path: Path) -> None:
+    assert {file for file, _, _ in (place.partition(":") for place in needed(tmp_path))} >= {
+        *("durable.py", "update/history.py", "update/lock.py", "databases/files.py"),
+        *("releases/kept.py", "releases/ledger.py", "releases/mirror.py"),
+    }

@@ -2,6 +2,10 @@
 
     python -m tests.power.flushes                what each is noticed by
     python -m tests.power.flushes --part 2/6     a sixth of them
+    python -m tests.power.flushes --quick        only what needs no second run
+
+First all that `test_lasting` does is done once: a flush counts as noticed where something would be
+lost without it. The others are taken out of a copy of the source, and tests are run against it.
 
 A flush whose absence nothing notices is either not needed, or not proven. Ends with 1 where there
 is one that is not among those known (`NOT_NOTICED`, each with its reason).
@@ -20,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.test_lasting import needed
+
 import surefoot
 
 if TYPE_CHECKING:
@@ -32,8 +38,8 @@ FLUSHES = {"fsync", "sync_file", "sync_folder", "sync_tree", "_sync"}
 LASTS = "tests/test_lasting.py"
 SAME = "tests/simulation/test_the_real_host.py"
 CUT = "tests/databases/test_power_cut.py"
-BY = {"databases/": (LASTS, CUT, SAME), "": (LASTS, SAME)}
-"""The tests that may notice, the quickest first, by where the flush is."""
+BY = {"databases/": (CUT, SAME), "": (SAME,)}
+"""The tests that may notice, by where the flush is."""
 
 NOT_NOTICED: dict[str, str] = {}
 
@@ -52,6 +58,10 @@ class Flush:
     @property
     def name(self) -> str:
         return f"{self.file.relative_to(SOURCE)}:{self.function}: {self.text}"
+
+    @property
+    def place(self) -> str:
+        return f"{self.file.relative_to(SOURCE)}:{self.line}"
 
 
 def flushes() -> Iterator[Flush]:
@@ -116,7 +126,7 @@ def _passes(test: str, copy: Path) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.power.flushes", description=__doc__)
     parser.add_argument("--part", default="1/1", help="only this part of them, as in 2/6")
-    parser.add_argument("--list", action="store_true", help="list them, and do nothing")
+    parser.add_argument("--quick", action="store_true", help="take nothing out of the source")
     options = parser.parse_args()
     index, _, parts = options.part.partition("/")
     found = list(flushes())
@@ -125,10 +135,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="surefoot-flushes-") as made:
         copy = Path(made)
         shutil.copytree(SOURCE, copy / "surefoot")
+        lasts = needed(copy / "deeds")
         for flush in found:
-            by = "" if options.list else noticed_by(flush, copy)
+            by = LASTS if flush.place in lasts else ""
+            by = by or ("" if options.quick else noticed_by(flush, copy))
             known = NOT_NOTICED.get(flush.name, "")
-            unproven += not by and not known and not options.list
+            unproven += not by and not known
             sys.stdout.write(f"{by or known or 'NOT NOTICED':45} {flush.name}\n")
             sys.stdout.flush()
     return 1 if unproven else 0

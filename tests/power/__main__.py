@@ -37,6 +37,10 @@ LARGE_MB = 36
 """A database of this size is pinned, where the disk cannot share blocks; a small one is copied."""
 
 
+PATIENCE_S = 300.0
+"""Recovery may be a whole update, and the machine may be busy."""
+
+
 @dataclass(frozen=True)
 class Aim:
     """What is asked for."""
@@ -145,7 +149,9 @@ def one_round(place: Place, disk: Disk, aim: Aim, after_s: float) -> Verdict:
     place.log.unlink()  # on a dead disk anything may be said
     place.home.request.unlink(missing_ok=True)  # a request is no promise until it is taken up
     place.start()
-    place.wait_for(lambda: place.version() is not None and place.is_quiet, "the app serves again")
+    place.wait_for(
+        lambda: place.version() is not None and place.is_quiet, "the app serves again", PATIENCE_S
+    )
     verdict = judge(
         place,
         aim.release,

@@ -7,12 +7,14 @@ may flush more, but change nothing else than what is listed here.
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.crash import sweep
+from tests.crash import cases, scenarios
 from tests.crash.place import Place, why_not
 from tests.simulation import observed
 from tests.simulation.replay import replayed
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
+CALLS = (
+    *("rename", "renameat", "renameat2", "link", "linkat", "unlink", "unlinkat", "fsync"),
+    *("fdatasync", "symlink", "symlinkat"),
+)
 BEYOND = {
     "unlink app.db-wal",  # SQLite, when the last one closes the database
     "rename in_flight away",  # the folder, when it is empty
@@ -78,9 +84,9 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int],
 def test_a_real_engine_does_what_the_simulated_one_does(
     places: Callable[[int], Place], name: str, scenario: Scenario
 ) -> None:
-    real = sweep.SCENARIOS[name]
+    real = scenarios.SCENARIOS[name]
     place = places(real.size_mb)
-    sweep.baseline(place, real)
+    carry_out(place, real)
     found = observed.without_repetition(recorded(place, real.aim))
 
     lines, violation = replayed(scenario)
@@ -90,6 +96,21 @@ def test_a_real_engine_does_what_the_simulated_one_does(
     assert not observed.missing(wanted, found), "\n".join(found)
     changes = {call for call in found if not call.startswith("fsync")}
     assert changes - set(wanted) <= BEYOND
+
+
+def carry_out(place: Place, real: scenarios.Scenario) -> None:
+    """Undisturbed, with every engine under strace."""
+    place.restore()
+    cases._ready(place, real)
+    tool = place.plans.tools / "engine"
+    as_it_was = tool.read_text()
+    plain = as_it_was.partition("plan=$plans/")[0]
+    strace = f'exec strace -qq -y -o "$plans/engine.$number.trace" -e trace={",".join(CALLS)}'
+    tool.write_text(f'{plain}{strace} {shlex.quote(sys.executable)} "$@"\n')
+    try:
+        cases._undisturbed(place, real)
+    finally:
+        tool.write_text(as_it_was)
 
 
 def recorded(place: Place, aim: str) -> Iterator[str]:

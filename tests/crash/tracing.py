@@ -146,8 +146,12 @@ class Tracer:
         self.is_tree = os.path.basename(plan).startswith("git")
         self.counts: dict[str, int] = {}
         self.number = 0
+        self.short: dict[str, str] = {}
+        self.groups: dict[int, int] = {}
         self.living = {program}
         """The threads that are traced."""
+        record = self.what if self.mode == "record" else os.devnull
+        self.record = open(record, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - to the end
         self.pending: dict[int, str] = {}
 
     def run(self) -> None:
@@ -159,6 +163,7 @@ class Tracer:
                 return
             if not os.WIFSTOPPED(status):
                 living.discard(pid)
+                self.groups.pop(pid, None)
                 continue
             living.add(pid)
             stop, event = os.WSTOPSIG(status), status >> 16
@@ -174,7 +179,7 @@ class Tracer:
                 _resume(_CONT, pid, stop)
 
     def _called(self, pid: int) -> None:
-        if not self.is_tree and _group(pid) != self.program:
+        if not self.is_tree and self._group(pid) != self.program:
             _resume(_CONT, pid)
             return
         registers = _Registers()
@@ -217,28 +222,42 @@ class Tracer:
             call = "open" if os.path.lexists(path) and not empties else "create"
         if path.startswith("/dev/") and not path.startswith("/dev/shm/"):
             return None
+        if (known := self.short.get(path)) is None:
+            known = self.short[path] = self._shortened(path)
+        what = f"{call} {known}"
+        self.counts[what] = self.counts.get(what, 0) + 1
+        return f"{what} #{self.counts[what]}"
+
+    def _shortened(self, path: str) -> str:
+        """From the home, or from where that lies, and without what is another one each time."""
         path = path.removeprefix(self.home + "/").removeprefix(os.path.dirname(self.home) + "/")
         for pattern, instead in _VARIES:
             path = pattern.sub(instead, path)
-        what = f"{call} {path}"
-        self.counts[what] = self.counts.get(what, 0) + 1
-        return f"{what} #{self.counts[what]}"
+        return path
+
+    def _group(self, thread: int) -> int:
+        """The process that a thread belongs to."""
+        if thread not in self.groups:
+            self.groups[thread] = _status(thread, "Tgid:") or thread
+        return self.groups[thread]
 
     def _returned(self, pid: int) -> None:
         registers = _Registers()
         _libc.ptrace(_GETREGS, pid, None, ctypes.byref(registers))
         result = ctypes.c_longlong(registers.rax).value
         failed = errno.errorcode.get(-result, "?") if result < 0 else "ok"
-        _append(self.what, f"{time.monotonic():.6f} {failed} {self.pending.pop(pid, '?')}\n")
+        name = self.pending.pop(pid, "?")
+        self.record.write(f"{time.monotonic():.6f} {failed} {name}\n")
         _resume(_CONT, pid)
 
     def _strike(self, pid: int, registers: _Registers) -> None:
-        _append(self.plan.removesuffix("plan") + "struck", "1\n")
+        with open(self.plan.removesuffix("plan") + "struck", "w", encoding="utf-8"):
+            pass
         if self.what == "all":
             self._see_only_what_is_tested()
             os.kill(-1, signal.SIGKILL)
         elif self.what == "it":
-            os.kill(_group(pid), signal.SIGKILL)
+            os.kill(self._group(pid), signal.SIGKILL)
         else:
             registers.orig_rax = ctypes.c_ulonglong(-1).value
             registers.rax = ctypes.c_ulonglong(-getattr(errno, self.what)).value
@@ -297,11 +316,6 @@ def _status(pid: int, name: str) -> int:
         return 0
 
 
-def _group(thread: int) -> int:
-    """The process that a thread belongs to."""
-    return _status(thread, "Tgid:") or thread
-
-
 def _is_traced(pid: int) -> bool:
     return _status(pid, "TracerPid:") != 0
 
@@ -320,11 +334,6 @@ def _text(pid: int, address: int) -> str:
         while b"\0" not in found and len(found) < 4096:
             found += memory.read(64) or b"\0"
     return os.fsdecode(found.partition(b"\0")[0])
-
-
-def _append(file: str, text: str) -> None:
-    with open(file, "a", encoding="utf-8") as opened:
-        opened.write(text)
 
 
 def trace(program: int, ready: int, plan: str, home: str) -> None:

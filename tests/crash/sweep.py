@@ -64,15 +64,25 @@ def sweep(places: list[Place], cases: Iterable[Case]) -> Iterator[tuple[Case, Ve
                     done.put(error)
                     return
 
+    workers = []
     for place in places:
         queues = [of_first, of_all] if place is places[0] else [of_all]
-        Thread(target=work, args=(place, queues), daemon=True).start()
-    for _ in range(number):
-        match done.get():
-            case BaseException() as error:
-                raise error
-            case found:
-                yield found
+        workers.append(Thread(target=work, args=(place, queues)))
+        workers[-1].start()
+    try:
+        for _ in range(number):
+            match done.get():
+                case BaseException() as error:
+                    raise error
+                case found:
+                    yield found
+    finally:  # what has begun comes to its end, so that nothing is left running
+        for queue in (of_first, of_all):
+            with contextlib.suppress(Empty):
+                while True:
+                    queue.get_nowait()
+        for worker in workers:
+            worker.join()
 
 
 class Log:

@@ -7,6 +7,7 @@ may flush more, but change nothing else than what is listed here.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -41,6 +42,8 @@ def shared(name: str) -> Scenario:
     return replace(SCENARIOS[name], shares_environment=True)
 
 
+# A migration that was not seen to go where it is told is sent there by a mount, where allowed.
+ALONE = "pinned" if os.geteuid() == 0 else "pinned-in-place"
 PAIRS = [
     pytest.param("update: code, environment, migration", SCENARIOS["migration"]),
     pytest.param("rollback: the migration fails", shared("failing-migration")),
@@ -50,8 +53,8 @@ PAIRS = [
             ("update: code alone", shared("code-only")),
             ("rollback: the release does not start", shared("unhealthy")),
             ("update: pinned, rehearsed first", SCENARIOS["pinned"]),
-            ("update: a pinned database", replace(SCENARIOS["pinned"], snapshot="pin in place")),
-            ("rollback: a pinned database", shared("pinned-in-place-unhealthy")),
+            ("update: a pinned database", SCENARIOS[ALONE]),
+            ("rollback: a pinned database", shared(f"{ALONE}-unhealthy")),
             ("restore: a backup", SCENARIOS["restore"]),
             ("restore: after the commit", SCENARIOS["rollback-to-a-backup"]),
         )

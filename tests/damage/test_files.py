@@ -53,6 +53,8 @@ CONFIGURED = {"configuration", ".env", "current"}
 SELDOM = {"delivered", "delivered's lock", "postponed", "supervisor's lock", "control", "snapshots"}
 """Of which nothing more is read than that they are there, or how far somebody is."""
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SELDOM else n for n in FILES]
+QUICK = {"history", "ledger", "release", "backup", "request"}
+"""Of the others an update comes to its end in `make test`."""
 READERS = (
     ("status",),
     ("status", "--json"),
@@ -119,9 +121,13 @@ def test_doctor_and_check_end_in_words(prepared: Place, name: str, damage: Damag
 @pytest.mark.parametrize(
     ("name", "auto"),
     [
-        *((n, False) for n in sorted(FILES.keys() - SELDOM - {"lock", *CONFIGURED})),
-        *((n, True) for n in ("hold", "busy")),
-        *(pytest.param(n, auto, marks=pytest.mark.slow) for n in SELDOM for auto in (False, True)),
+        *((n, False) for n in sorted(QUICK)),
+        ("hold", True),
+        *(
+            pytest.param(n, False, marks=pytest.mark.slow)
+            for n in sorted(FILES.keys() - QUICK - {"lock", *CONFIGURED})
+        ),
+        *(pytest.param(n, True, marks=pytest.mark.slow) for n in sorted({"busy", *SELDOM})),
     ],
 )
 @settings(some, max_examples=6)

@@ -599,8 +599,12 @@ def test_who_holds_the_database_is_named_and_nothing_is_changed(
 @pytest.mark.parametrize(
     ("verb", "again"),
     [
-        *((verb, "verb") for verb in ("take", "prepare", "adopt", "restore", "release")),
-        *((verb, "step") for verb in ("prepare", "adopt")),
+        *((verb, "verb") for verb in ("adopt", "restore")),
+        *(
+            pytest.param(verb, "verb", marks=pytest.mark.slow)
+            for verb in ("take", "prepare", "release")
+        ),
+        *(pytest.param(verb, "step", marks=pytest.mark.slow) for verb in ("prepare", "adopt")),
     ],
 )
 def test_every_verb_can_be_repeated_after_a_kill_at_any_step(

@@ -173,7 +173,9 @@ class Host:
 @pytest.mark.parametrize(
     "way", ["pinned", pytest.param("pinned in place", marks=pytest.mark.slow), "copied"]
 )
-@pytest.mark.parametrize("cut_in", ["migrate", "restore", "release"])
+@pytest.mark.parametrize(
+    "cut_in", ["migrate", pytest.param("restore", marks=pytest.mark.slow), "release"]
+)
 def test_a_power_cut_at_any_step_leaves_the_database_before_or_after_and_can_be_gone_on_from(
     disk: Disk, way: str, cut_in: str
 ) -> None:

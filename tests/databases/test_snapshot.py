@@ -342,7 +342,13 @@ def test_where_the_file_system_is_another_one_the_snapshot_is_copied_back(
 
 
 @pytest.mark.parametrize("state", ["killed_in_wal", "killed_in_transaction", "absent"])
-@pytest.mark.parametrize("verb", ["take", "prepare", "adopt", "restore", "release"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("adopt", "restore"),
+        *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("take", "prepare", "release")),
+    ],
+)
 def test_every_verb_can_be_repeated_after_a_kill_at_any_step(
     in_memory: Path, state: str, verb: str
 ) -> None:

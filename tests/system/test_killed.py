@@ -23,9 +23,16 @@ MOMENTS = {
     "switch": "migrated",
     "probation": "started",
 }
+QUICK = {"installation", "migration", "switch"}
 
 
-@pytest.mark.parametrize("event", MOMENTS.values(), ids=MOMENTS.keys())
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(event, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, event in MOMENTS.items()
+    ],
+)
 def test_killed_in_the_middle_and_started_again_the_app_is_whole(server: Notes, event: str) -> None:
     server.start()
     server.wait_for("1.0", PATIENCE_S)

@@ -92,22 +92,44 @@ def _undisturbed(place: Place, scenario: Scenario) -> tuple[str, Writer]:
 def _copied(place: Place, scenario: Scenario, calls: dict[str, list[Call]]) -> Iterator[Case]:
     """The end of everything: the home is copied right before the calls, and each state is one
     case, whichever calls it comes before."""
+    cases = [case for made in calls.values() for case in _killed(scenario, made, Dies.ALL)]
+    found: dict[str, list[Case]] = {}
+    for case, digest in _with_copies(place, scenario, cases):
+        found.setdefault(digest or str(case), []).append(case)
+    for same in found.values():
+        yield replace(same[0], instants=sum(case.instants for case in same))
+
+
+def again(place: Place, scenario: Scenario, cases: list[Case]) -> list[Case]:
+    """The cases of an earlier recording, with copies of the home made anew."""
+    begun = [case for case in cases if case.state is not None]
+    others = [case for case in cases if case.state is None]
+    return [case for case, _ in _with_copies(place, scenario, begun)] + others
+
+
+def _with_copies(place: Place, scenario: Scenario, cases: list[Case]) -> Iterator[tuple[Case, str]]:
+    """The cases with the state to begin with, and its digest; an instant that is not reached this
+    time is left to be really struck."""
     copies = place.copies = Copies()
     shutil.rmtree(place.plans.states, ignore_errors=True)
-    found: dict[str, list[tuple[int, Case]]] = {}
-    for program, made in calls.items():
-        cases = {(c.instant.program, c.instant.call): c for c in _killed(scenario, made, Dies.ALL)}
+    for program in PROGRAMS:
+        by_call = {
+            (case.instant.program, case.instant.call): replace(case, state=None)
+            for case in cases
+            if case.instant.program.partition(".")[0] == program
+        }
+        if not by_call:
+            continue
         place.restore()
         _ready(place, scenario)
-        place.plans.copy(list(cases))
+        place.plans.copy(list(by_call))
         copies.update[program], copies.writers[program] = _undisturbed(place, scenario)
         place.kill()
         for number, at_s, digest, which in place.plans.copied(program):
             copies.at_s[number] = at_s
-            found.setdefault(digest, []).append((number, cases[which]))
-    for same in found.values():
-        number, first = same[0]
-        yield replace(first, state=number, instants=sum(case.instants for _, case in same))
+            yield replace(by_call.pop(which), state=number), digest
+        for case in by_call.values():
+            yield case, ""
 
 
 def _killed(scenario: Scenario, calls: list[Call], dies: Dies) -> list[Case]:

@@ -21,8 +21,8 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from tests.crash.cases import Case, baseline, run
-from tests.crash.injection import Instant, in_recovery
+from tests.crash.cases import Case, again, baseline, run
+from tests.crash.injection import Dies, Instant, in_recovery
 from tests.crash.place import Place, why_not
 from tests.crash.scenarios import SCENARIOS, Scenario
 from tests.crash.table import Table
@@ -86,32 +86,56 @@ def sweep(places: list[Place], cases: Iterable[Case]) -> Iterator[tuple[Case, Ve
 
 
 class Log:
-    """One line for each case, in a file: what is there is not done again."""
+    """In a file: the cases of each update, as they were recorded, and a line for each that was
+    struck. What is there is not done again."""
 
     def __init__(self, file: str | None) -> None:
         self.file = Path(file) if file else None
+        self.cases: dict[str, list[dict[str, Any]]] = {}
         self.known: dict[str, dict[str, Any]] = {}
         if self.file and self.file.exists():
             for line in self.file.read_text(encoding="utf-8").splitlines():
                 known = json.loads(line)
-                self.known[known.pop("case")] = known
+                if "cases" in known:
+                    self.cases[known["of"]] = known["cases"]
+                else:
+                    self.known[known.pop("case")] = known
+
+    def baseline(self, place: Place, scenario: Scenario, kind: str) -> list[Case]:
+        """The cases, recorded now or, where it is gone on with, at its beginning."""
+        of = f"{scenario.name}: {kind}"
+        if (found := self.cases.get(of)) is not None:
+            cases = [_case(scenario, facts) for facts in found]
+            left = again(place, scenario, [case for case in cases if case.key not in self.known])
+            by_key = {case.key: case for case in left}
+            return [by_key.get(case.key, case) for case in cases]
+        cases = baseline(place, scenario, kind)
+        self._write({"of": of, "cases": [_facts(case) for case in cases]})
+        return cases
 
     def add(self, case: Case, verdict: Verdict) -> None:
+        self._write({"case": case.key, **asdict(verdict)})
+
+    def _write(self, facts: dict[str, Any]) -> None:
         if self.file:
-            facts = {"case": case.key, "instants": case.instants, **asdict(verdict)}
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(facts) + "\n")
 
     def take(self, cases: list[Case], table: Table) -> list[Case]:
         """Counts what is known; returns the others."""
-        left = []
         for case in cases:
-            if (known := self.known.get(case.key)) is None:
-                left.append(case)
-            else:
-                facts = {name: value for name, value in known.items() if name != "instants"}
-                table.count(replace(case, instants=known["instants"]), Verdict(**facts))
-        return left
+            if (known := self.known.get(case.key)) is not None:
+                table.count(case, Verdict(**known))
+        return [case for case in cases if case.key not in self.known]
+
+
+def _facts(case: Case) -> dict[str, Any]:
+    return {"instant": asdict(case.instant), "state": case.state, "instants": case.instants}
+
+
+def _case(scenario: Scenario, facts: dict[str, Any]) -> Case:
+    instant = Instant(**{**facts["instant"], "dies": Dies(facts["instant"]["dies"])})
+    return Case(scenario, instant, state=facts["state"], instants=facts["instants"])
 
 
 def main() -> int:
@@ -150,7 +174,7 @@ def _swept(
     table: Table,
     log: Log,
 ) -> None:
-    every = baseline(places[0], scenario, options.kind)
+    every = log.baseline(places[0], scenario, options.kind)
     cases = _chosen(every, options, seed)
     left = log.take(cases, table)
     sys.stdout.write(

@@ -20,13 +20,14 @@ from tests.crash.cases import PROGRAMS, Case, baseline, run
 from tests.crash.injection import Dies, Instant, variants
 from tests.crash.place import Place, Writer, why_not
 from tests.crash.scenarios import SCENARIOS, Scenario
-from tests.crash.sweep import sample, sweep
+from tests.crash.sweep import Log, sample, sweep
 from tests.crash.table import Table
-from tests.crash.verdict import judge
+from tests.crash.verdict import Verdict, judge
 from tests.databases.postgresql_server import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -166,3 +167,16 @@ def test_a_sample_is_even_and_the_seed_says_which() -> None:
     assert {case.instant.kind for case in cases} == {
         "engine: it alone dies", "engine: everything dies", "ENOSPC in engine", "EIO in engine",
     }  # fmt: skip
+
+
+def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path: Path) -> None:
+    cases = [Case(CODE, v) for n in range(5) for v in variants("git.1", f"write x #{n}")]
+    file = str(tmp_path / "log")
+    for case in cases[:3]:
+        Log(file).add(case, Verdict(struck=True, serves="code", outcome="committed"))
+    Log(file).add(cases[3], Verdict(struck=True, serves="first", problems=["a row"], lost=1))
+    table = Table()
+    assert Log(file).take(cases, table) == cases[4:]
+    assert len(table.violations) == 1
+    assert sum(row.whole for row in table.rows.values()) == 3
+    assert sum(row.lost for row in table.rows.values()) == 1

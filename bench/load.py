@@ -155,6 +155,9 @@ class Visitors:
             return
         except OSError:
             data = b""
+        if not found.asking:  # an idle connection was closed, as any server may
+            self._close(found)
+            return
         found.received += data
         status = _status(found.received)
         if status is not None:
@@ -173,7 +176,7 @@ class Visitors:
         found.asking = False
 
     def _end(self, found: Connection, fate: str) -> None:
-        if found.asking:  # else an idle connection was closed, as any client allows
+        if found.asking:  # else a connection that was made in advance has failed
             self._note(found, fate)
         self._close(found)
 

@@ -29,8 +29,8 @@ HEAD = """\
 # Side by side
 
 What a user would otherwise do, measured beside Surefoot, on the same app, in one run. This page is
-made from `bench/results` by `python -m bench --render`; `make bench` measures again, in under
-twenty minutes on two cores:
+made from `bench/results` by `python -m bench --render`; `make bench` measures again (on two cores
+the cutover takes about twenty minutes, the other parts some minutes each):
 
 ```sh
 make bench                                      # everything

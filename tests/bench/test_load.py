@@ -52,6 +52,14 @@ def saying(status: int) -> Callable[[socket.socket], None]:
     return answer
 
 
+def saying_ok_once(connection: socket.socket) -> None:
+    """And hangs up while the connection is idle."""
+    with connection, contextlib.suppress(OSError):
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok")
+        time.sleep(0.1)
+
+
 def hanging_up(connection: socket.socket) -> None:
     with connection:
         connection.recv(65536)
@@ -81,6 +89,14 @@ def test_every_request_has_the_fate_that_it_met(
     assert {found.what for found in seen.fates} == {fate}
     assert {found.kept for found in seen.fates} == {True, False}
     assert seen.failed() == (0 if fate == load.OK else len(seen.fates))
+
+
+def test_the_end_of_an_idle_connection_is_no_answer() -> None:
+    with serving(saying_ok_once) as port:
+        seen = seen_of(port)
+    due = [found.due_s for found in seen.fates]
+    assert due
+    assert len(due) == len(set(due))
 
 
 def test_where_nobody_listens_every_request_is_refused() -> None:

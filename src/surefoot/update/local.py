@@ -25,7 +25,7 @@ from surefoot.health.judge import Standing
 from surefoot.releases import environment, processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import copies, databases, overlap, private_place, remembered
+from surefoot.update import copies, databases, outcome, overlap, private_place, remembered
 from surefoot.update.causes import Cause
 from surefoot.update.databases import DESCRIPTION, Databases
 from surefoot.update.history import History
@@ -44,11 +44,6 @@ if TYPE_CHECKING:
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
 
-SHOWN = (
-    *(Step.STOP, Step.SNAPSHOT, Step.MIGRATE, Step.SWITCH, Step.START, Step.JUDGE),
-    *(Step.PUT_BACK, Step.RESUME_OLD),
-)
-"""The steps that take time from users."""
 BACKWARDS = "rolling_back"
 """In a snapshot's folder: it is being put back."""
 _SHOWING = (
@@ -161,7 +156,7 @@ class LocalHost:
         self.tell(
             update,
             "snapshotted",
-            f"Snapshot of {_count(len(update.snapshots), 'database')}.{told}",
+            f"Snapshot of {outcome.counted(len(update.snapshots), 'database')}.{told}",
             snapshots=ways,
         )
         return update
@@ -278,8 +273,10 @@ class LocalHost:
             self.processes.run(PIPE_TIMEOUT_S)
         schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
         self._enter_in_ledger(update, schemas)
-        facts = _facts(update, self.config.gate.hold_s) | ({"schemas": schemas} if schemas else {})
-        self.history.append_once(update.id, update.state, _told(update), **facts)
+        facts = outcome.facts(update, self.config.gate.hold_s) | (
+            {"schemas": schemas} if schemas else {}
+        )
+        self.history.append_once(update.id, update.state, outcome.told(update), **facts)
         self.databases.give_up(update)
         self.lock.forget()
         copies.clean(self.home)
@@ -518,78 +515,3 @@ class LocalHost:
             token,
             on_answer=self._open_gate,
         )
-
-
-def _facts(update: Update, hold_s: float) -> dict[str, Any]:
-    return {
-        "kind": update.kind,
-        "origin": update.origin,
-        "from": update.from_,
-        "to": update.to,
-        "ref": update.ref,
-        "reason": update.reason,
-        "cause": _cause(update),
-        "output": update.output,
-        "healthy": update.healthy,
-        "durations": update.durations | _waits(update, hold_s),
-        "snapshots": databases.ways(update),
-        "turned_away": update.turned_away,
-    }
-
-
-def _waits(update: Update, hold_s: float) -> dict[str, float]:
-    """How long the app was away, and what nobody has waited longer than: until the gate began to
-    answer, or from when it stopped answering until the app did."""
-    if update.window_s is None or update.opened_at is None or update.waiting_since is None:
-        return {}
-    at_last = max((update.opened_at - update.waiting_since).total_seconds(), 0.0)
-    longest_s = max(at_last, min(hold_s, update.window_s) if update.turned_away else 0.0)
-    return {"window": round(update.window_s, 4), "longest_wait": round(longest_s, 4)}
-
-
-def _cause(update: Update) -> str | None:
-    if update.cause or update.state is State.COMMITTED:
-        by_hand = update.kind == "rollback" and not update.cause
-        return Cause.BY_HAND if by_hand else update.cause or None
-    return Cause.INTERRUPTED  # no step has failed, but one was begun too often
-
-
-def _told(update: Update) -> str:
-    return f"{_outcome(update)}{_away(update)}"
-
-
-def _away(update: Update) -> str:
-    """How long the app was away, for whom, and what for."""
-    if update.overlaps and update.state is State.COMMITTED:
-        return " It took over while the old one served: nobody waited."
-    if update.window_s is None or update.from_ is None:
-        return ""
-    took = ", ".join(
-        f"{'probation' if step is Step.JUDGE else step} {update.durations[step]:.2f}"
-        for step in SHOWN
-        if step in update.durations
-    )
-    answered = (
-        ""
-        if not update.turned_away
-        else (f"; {_count(update.turned_away, 'client')} got the maintenance answer")
-    )
-    return f" It was away for {update.window_s:.2f} s ({took}){answered}."
-
-
-def _outcome(update: Update) -> str:
-    match update.state:
-        case State.COMMITTED if update.kind == "restore":
-            return f"Restored backup {update.backup}."
-        case State.COMMITTED:
-            return f"Committed: release {update.to} serves."
-        case State.ABANDONED:
-            return f"Abandoned, the app was not touched: {update.reason}"
-        case _ if update.from_ is None:
-            return f"Rolled back; there is no release before this one: {update.reason}"
-        case _:
-            return f"Rolled back, release {update.from_} serves: {update.reason}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

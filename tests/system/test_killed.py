@@ -23,7 +23,7 @@ MOMENTS = {
     "switch": "migrated",
     "probation": "started",
 }
-QUICK = {"installation", "migration", "switch"}
+QUICK = {"installation", "migration"}
 
 
 @pytest.mark.parametrize(

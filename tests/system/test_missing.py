@@ -143,6 +143,8 @@ def test_a_corrupt_mirror_is_fetched_anew(tiny: Tiny) -> None:
     assert tiny.version() == "v3"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_snapshot_deleted_before_the_rollback_is_broken_and_nothing_pretends(
     tiny: Tiny,
 ) -> None:

@@ -205,8 +205,9 @@ BEHIND = """\
   database is secured, and a few good answers are waited for before the public gets in. The script
   lets the public in untested.
 - **A small database** is copied as quickly as it is pinned: the pin costs the same at every size.
-- **More processes** stand beside the app than with s6: a shell that waits for each process. They share
-  nearly all of their memory and never wake up by themselves.
+- **Two processes** stand beside the app, as with s6: a shell waits for each process. They share nearly
+  all of their memory and never wake up by themselves. The dashboard, which nobody needs, wakes up ten
+  times a second: that is uvicorn's own clock.
 - **A new dependency makes a new environment**, whole and beside the old one. It costs disk and time that
   an update in place does not; it is what makes going back a rename.
 """

@@ -204,6 +204,10 @@ BEHIND = """\
 - **The window is that of a restart and a little more**: the lock is written durably at every step, the
   database is secured, and a few good answers are waited for before the public gets in. The script
   lets the public in untested.
+- **With a migration the scripts' window is shorter**, because they migrate under the running app: old
+  code works on a changed schema for a while, and nothing can be put back. Surefoot and the limit stop
+  the app first.
+- **A release that starts slowly** is started twice, once in the rehearsal: nobody waits for that one.
 - **A small database** is copied as quickly as it is pinned: the pin costs the same at every size.
 - **Two processes** stand beside the app, as with s6: a shell waits for each process. They share nearly
   all of their memory and never wake up by themselves. The dashboard, which nobody needs, wakes up ten

@@ -224,7 +224,7 @@ README = {
         "([how, and everything else](docs/bench.md)):",
         head="| | failed requests, code only | with a migration | longest gap | gap ÷ plain restart "
         "| bad releases and kills survived |",
-        more="Survived: whole by itself within a minute, with every row.",
+        more="Survived (measured in a run of its own): whole by itself within a minute, with every row.",
         not_measured="Not measured yet: `make bench`.",
         names={
             "surefoot": "**Surefoot**",
@@ -239,7 +239,7 @@ README = {
     "zh": Readme(
         intro="一次更新的中位数，括号内为最差值；每秒 200 个请求，同一次运行中测得（[方法与全部数据](docs/bench.md)，英文）：",
         head="| | 失败请求（仅代码） | 含迁移 | 最长间断 | 间断 ÷ 单纯重启 | 经受住的坏版本与强杀 |",
-        more="经受住：一分钟内自行恢复完好，一行数据不少。",
+        more="经受住（另一次运行中测得）：一分钟内自行恢复完好，一行数据不少。",
         not_measured="尚未测量：`make bench`。",
         names={
             "surefoot": "**Surefoot**",

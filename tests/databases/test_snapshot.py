@@ -341,6 +341,14 @@ def test_where_the_file_system_is_another_one_the_snapshot_is_copied_back(
         shutil.rmtree(folder)
 
 
+def test_a_database_whose_folder_was_never_made_is_put_back(tmp_path: Path, folder: Path) -> None:
+    record = snapshot.take("main", tmp_path / "not" / "made" / "app.db", folder)
+    snapshot.prepare(record)
+    assert snapshot.restore(record, tmp_path / "backups") is None
+    assert record.restored_path.exists()
+    assert not (tmp_path / "not").exists()
+
+
 @pytest.mark.parametrize("state", ["killed_in_wal", "killed_in_transaction", "absent"])
 @pytest.mark.parametrize(
     "verb",

@@ -73,12 +73,12 @@ class Copies(Primitives):
             if self.files[DB] is not ABSENT:
                 self.clear_for_another(keep=True)
             self._remove_database()
-        elif not self._is_untouched(record):
+        elif self._is_untouched(record) or self._is_put_back():
+            self.sync_folder("data")
+        else:
             copy = self._checked_copy(record)
-            if stamp(self.files[DB])[1:] != stamp(copy)[1:]:
-                self.clear_for_another(keep=True)
-                self._put(copy)
-        self.sync_folder("data")
+            self.clear_for_another(keep=True)
+            self._put(copy)
         self.replace(RESTORED, RESTORED_NEW, WHOLE)
 
     def release_copy(self) -> None:
@@ -155,6 +155,10 @@ class Copies(Primitives):
 
     def _is_untouched(self, record: dict[str, Any]) -> bool:
         return stamp(self.files[DB]) == tuple(record["stamp"]) and self.files[LOG] is ABSENT
+
+    def _is_put_back(self) -> bool:
+        copy = self.files[SNAPSHOT]
+        return isinstance(copy, Data) and stamp(self.files[DB])[1] == copy.file
 
     def _checked_copy(self, record: dict[str, Any]) -> Data:
         copy = self.files[SNAPSHOT]

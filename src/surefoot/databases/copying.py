@@ -109,12 +109,12 @@ def restore(
     if isinstance(snapshot, Absent):
         kept = files.clear_for_another(database, keep) if database.exists() else None
         files.remove_database(database)
-    elif not _is_untouched(snapshot):
+    elif _is_untouched(snapshot) or files.is_same(snapshot.copy_path, database):
+        durable.sync_folder(database.parent)  # what is seen may not have lasted yet
+    else:
         _check(snapshot)
-        if not files.is_same(snapshot.copy_path, database):
-            kept = files.clear_for_another(database, keep)
-            files.put(snapshot.copy_path, database)
-    durable.sync_folder(database.parent)
+        kept = files.clear_for_another(database, keep)
+        files.put(snapshot.copy_path, database)
     durable.make_folder(snapshot.folder_path)
     durable.write(snapshot.restored_path, b"")
     return kept

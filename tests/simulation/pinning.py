@@ -62,11 +62,9 @@ class Pins(Copies):
                 self.replace(PIN, PIN_NEW, ADOPTED)
         elif self.files[WORK_LOG] is not ABSENT:
             self.sync(WORK_LOG)
-            self.sync_folder("in_flight/main.work")
             self.replace(PIN, PIN_NEW, ADOPTED)
             self.rename(WORK_LOG, LOG)
             self.sync_folder("data")
-            self.sync_folder("in_flight/main.work")
         elif self.files[PIN] == VALID:
             self.replace(PIN, PIN_NEW, ADOPTED)
         self._remove_work()
@@ -110,7 +108,6 @@ class Pins(Copies):
         self.sync_folder("in_flight")  # the folder for the work is made
         if self.call("link to in_flight/main.work/app.db"):
             self.disk.link(WORK, WHOLE)
-        self.sync_folder("in_flight/main.work")
 
     def _remove_work(self) -> None:
         self.remove_tree("in_flight/main.work", FOLDERS["in_flight/main.work"])

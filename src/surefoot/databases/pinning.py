@@ -168,13 +168,11 @@ def adopt(snapshot: Pinned) -> None:
         ):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         durable.sync_file(log)
-        durable.sync_folder(work.parent)
         validity.note_adopted(snapshot, log)
         if not locks.lock(held.index, locks.OPEN_BYTE, 1, fcntl.F_WRLCK):
             raise sqlite.in_use(database)
         log.replace(own_log)
         durable.sync_folder(database.parent)
-        durable.sync_folder(work.parent)
         # As SQLite does when it is the first to open a database: the index is made anew.
         os.ftruncate(held.index, 0)
     elif not stored.read(snapshot.valid_path):
@@ -270,7 +268,6 @@ def _build(snapshot: Pinned) -> None:
         raise sqlite.in_use(snapshot.database_path)
     durable.make_folder(work.parent)
     work.hardlink_to(snapshot.database_path)
-    durable.sync_folder(work.parent)
     with sqlite.explained(work, "cannot be pinned"):
         _held[key] = (held, locks.freeze(work))
     for pair in shown(snapshot):

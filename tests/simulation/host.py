@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from tests.simulation.database import Database, works_on
-from tests.simulation.disk import ABSENT
+from tests.simulation.disk import ABSENT, TORN
 from tests.simulation.primitives import SimulatedError, change_main
 from tests.simulation.world import (
     BACKWARDS,
@@ -91,6 +91,9 @@ class SimulatedHost(Database):
     def _make(self) -> None:
         self.call("fetch the release")
         self.remove_tree("releases/2", (CODE, MARKER))
+        if self.call("make releases/2"):
+            self.disk.link(CODE, TORN)
+        self.sync_folder("releases")
         self.write(CODE, WHOLE)
         if not self._has_environment():
             self.remove_tree("environments/e", (ENVIRONMENT, ENV_MARKER))
@@ -104,7 +107,6 @@ class SimulatedHost(Database):
         else:
             self.confirm("environments/e", "environments")
         self.sync(CODE)
-        self.sync_folder("releases")
         self.replace(MARKER, MARKER_NEW, WHOLE)
 
     def confirm(self, *folders: str) -> None:

@@ -104,7 +104,6 @@ class Store:
         """Makes the release whole: all of it is on the disk, then `release.json` says so."""
         folder = self.folder(release.id)
         durable.sync_tree(folder)
-        durable.sync_folder(self.home.releases)
         durable.write(folder / MARKER, msgspec.json.format(msgspec.json.encode(release), indent=1))
 
     def get(self, release: str) -> Release | None:

@@ -108,7 +108,6 @@ class Ledger:
             pass
         aside = file.with_name(f"{file.name}.damaged-{now:%Y%m%dT%H%M%S%fZ}")
         file.rename(aside)
-        durable.sync_folder(file.parent)
         ledger = cls(file, lost(), aside)
         ledger._write(ledger._content)
         return ledger

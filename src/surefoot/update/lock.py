@@ -154,9 +154,8 @@ class Lock:
             self._path.rename(aside)
         if instead is not None:
             self.save(instead)
-        elif os.path.lexists(self._path):
+        else:
             self.forget()
-        durable.sync_folder(self._path.parent)
         return aside
 
 

@@ -91,8 +91,7 @@ class History:
             os.write(descriptor, line)
             if lasting:
                 os.fsync(descriptor)
-                if not size:  # it may have been made only now
-                    durable.sync_folder(self._path.parent)
+                durable.sync_folder(self._path.parent)  # it may be new, made for a line before
         finally:
             os.close(descriptor)
         if self._echo is not None and text:
@@ -103,6 +102,7 @@ class History:
         """Adds a lasting line unless this update already has this event: safe to repeat."""
         if any(e.event == event for e in self._recent(update)):
             durable.sync_file(self._path)  # it may have been written, and not have lasted yet
+            durable.sync_folder(self._path.parent)
         else:
             self.append(update, event, text, lasting=True, **facts)
 
@@ -259,7 +259,6 @@ class History:
                 return descriptor
             os.close(descriptor)
         self._path.rename(self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}"))
-        durable.sync_folder(self._path.parent)
         return os.open(self._path, _APPENDING, 0o644)
 
 

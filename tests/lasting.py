@@ -2,8 +2,8 @@
 
 Looked at from outside: whatever is new below a folder, or other than before, must have been
 flushed, and every folder in which a name has come or gone. A file must be flushed before a rename
-gives it a name that somebody else may know. What nobody minds when it comes back is left out: what
-is being removed, locks, and what SQLite makes for its readers.
+gives it a name that somebody else may know. What nobody minds when it comes or goes is left out:
+what is being removed, locks, caches, and what SQLite makes for its readers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_TEMPORARY = re.compile(r"\.gone(/|$)|\.lock$|-(shm|wal)$")
+_TEMPORARY = re.compile(r"\.gone(/|$)|\.lock$|/\.building$|/\.cache(/|$)|-shm$")
 _watchers: list[_Watcher] = []
 
 
@@ -103,14 +103,14 @@ class _Watcher:
     def _names(self, *paths: Any) -> None:
         """A name comes or goes."""
         for path in map(os.fsdecode, paths):
-            if not _TEMPORARY.search(path) and os.path.isabs(path):  # noqa: PTH117
+            if not _is_temporary(path) and os.path.isabs(path):  # noqa: PTH117
                 self._changes(os.path.dirname(path))  # noqa: PTH120
 
     def _changes(self, *paths: object) -> None:
         for path in paths:
             if isinstance(path, str | bytes | os.PathLike) and self._is_below(os.fsdecode(path)):
                 with_name = os.fsdecode(path)
-                if os.path.lexists(with_name) and not _TEMPORARY.search(with_name):
+                if os.path.lexists(with_name) and not _is_temporary(with_name):
                     self.log.append(_Entry("changes", os.lstat(with_name).st_ino))
 
     def _is_below(self, path: str) -> bool:
@@ -163,14 +163,20 @@ def _seen(root: Path) -> dict[str, tuple[int, object]]:
     """Every file by what tells of a change, and every folder by the names in it."""
     found: dict[str, tuple[int, object]] = {}
     for folder, names, files in os.walk(root):
-        there = tuple(sorted(n for n in (*names, *files) if not _TEMPORARY.search(n)))
-        if there and not _TEMPORARY.search(folder):  # a new and empty one is in its parent
+        there = tuple(n for n in sorted((*names, *files)) if not _is_temporary(f"{folder}/{n}"))
+        if there and not _is_temporary(folder):  # a new and empty one is in its parent
             found[folder] = (os.lstat(folder).st_ino, there)
         for name in files:
             status = os.lstat(f"{folder}/{name}")
-            if stat.S_ISREG(status.st_mode) and not _TEMPORARY.search(f"{folder}/{name}"):
+            if stat.S_ISREG(status.st_mode) and not _is_temporary(f"{folder}/{name}"):
                 found[f"{folder}/{name}"] = _state(status)
     return found
+
+
+def _is_temporary(path: str) -> bool:
+    if path.endswith("-wal"):  # an empty one is for readers
+        return not (os.path.lexists(path) and os.lstat(path).st_size)
+    return _TEMPORARY.search(path) is not None
 
 
 def _state(status: os.stat_result) -> tuple[int, object]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from tests.databases.postgresql_server import PASSWORD, QUOTED_PASSWORD
+from tests.lasting import lasting
+from tests.power.flushes import DUMPS, flushes
 
 from surefoot.config import Database as Settings
 from surefoot.databases import backups, database
@@ -281,6 +283,12 @@ def test_what_cannot_be_restored_leaves_everything_as_it_is(
     assert postgresql.dump("shop") == before
     assert postgresql.databases() == {"shop"}
     assert made.name != foreign.name
+
+
+def test_a_dump_has_lasted_when_it_is_made(shop: PostgresqlDatabase, tmp_path: Path) -> None:
+    with shop._inside() as session, lasting(tmp_path) as log:
+        dumps.dump(shop.server, session, shop.address.name, tmp_path / "shop.dump")
+    assert {f.place for f in flushes() if f.place.startswith(f"{DUMPS}:")} <= log.needed()
 
 
 def test_a_pg_dump_that_is_too_old_is_told_of(

@@ -97,18 +97,20 @@ def sync_tree(path: Path) -> None:
     Many files at a time: a file system commits together what waits for it together, and a thousand
     files take a tenth of the time.
     """
-    found = [(Path(folder), names) for folder, _, names in os.walk(path)]
-    files = [
-        file
-        for folder, names in found
-        for name in names
-        if not (file := folder / name).is_symlink()
-    ]
+    folders, files = [], []
+    for folder, _, names in os.walk(path):
+        folders.append(Path(folder))
+        files += [Path(folder, name) for name in names]
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        for _ in pool.map(sync_file, files):  # raises what a flush has raised
+        for _ in pool.map(_sync_unless_link, files):  # raises what a flush has raised
             pass
-    for folder, _ in found:
-        sync_folder(folder)
+    for each in folders:
+        sync_folder(each)
+
+
+def _sync_unless_link(file: Path) -> None:
+    if not file.is_symlink():
+        sync_file(file)
 
 
 def _sync(path: Path, flags: int) -> None:

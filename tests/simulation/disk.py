@@ -3,7 +3,8 @@
 Every file is a slot. A slot at rest holds one content. A slot in motion also knows what a power
 cut may leave of it: `contents` (what the file that has the name now may hold) and `names` (what the
 name may stand for, as long as its folder has not been flushed). Slots are lost independently of
-each other, which is more than any real file system does: it keeps to the letter of POSIX.
+each other, which is more than any real file system does: it keeps to the letter of POSIX. But a
+folder has one name: what is in it goes with that.
 """
 
 from __future__ import annotations
@@ -25,23 +26,25 @@ DAMAGED = "(damaged)"
 class Disk:
     """The files of one home, by slot number."""
 
-    __slots__ = ("files", "moving")
+    __slots__ = ("files", "moving", "together")
 
     def __init__(
         self,
         files: list[Any],
         moving: dict[int, tuple[tuple[Any, ...], tuple[Any, ...]]] | None = None,
+        together: tuple[int, ...] = (),
     ) -> None:
         self.files = files
         self.moving = {} if moving is None else moving
+        self.together = together
 
     def copy(self) -> Disk:
-        return Disk(self.files.copy(), self.moving.copy())
+        return Disk(self.files.copy(), self.moving.copy(), self.together)
 
     def key(self) -> tuple[Any, ...]:
         """The same for two disks that cannot be told apart."""
         if self.moving:
-            return (*self.files, tuple(sorted(self.moving.items())))
+            return (*self.files, tuple(sorted(self.moving.items())), self.together)
         return tuple(self.files)
 
     def write(self, slot: int, content: Any, *, torn: bool = True) -> None:
@@ -75,6 +78,12 @@ class Disk:
         self.moving[slot] = ((ABSENT,), self.possible(slot))
         self.files[slot] = ABSENT
 
+    def unlink_together(self, slots: tuple[int, ...]) -> None:
+        """The folder that they are in gets another name: a power cut leaves all of them or none."""
+        for slot in slots:
+            self.unlink(slot)
+        self.together = tuple(slot for slot in slots if slot in self.moving)
+
     def link(self, slot: int, target: Any) -> None:
         """Makes a symlink (or a folder): a name alone, there whole or not at all."""
         self.moving[slot] = ((target,), self.possible(slot))
@@ -100,7 +109,16 @@ class Disk:
             files = self.files.copy()
             for slot, content in zip(slots, choice, strict=True):
                 files[slot] = content
-            yield files
+            if self._is_possible_together(files):
+                yield files
+
+    def _is_possible_together(self, files: list[Any]) -> bool:
+        removed = [slot for slot in self.together if self.moving.get(slot, ((),))[0] == (ABSENT,)]
+        if len(removed) < len(self.together):  # something has come since
+            return True
+        return all(files[slot] is ABSENT for slot in removed) or all(
+            files[slot] in self.moving[slot][1] for slot in removed
+        )
 
     def change_all(self, slot: int, change: Callable[[Any], Any]) -> None:
         """Applies a change to whatever the slot holds or may turn out to hold."""

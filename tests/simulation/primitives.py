@@ -149,8 +149,7 @@ class Primitives:
         if all(self.files[slot] is ABSENT for slot in slots):
             return
         if self.call(f"rename {folder} away"):
-            for slot in slots:
-                self.disk.unlink(slot)
+            self.disk.unlink_together(slots)
         if self.call(f"fsync the folder above {folder}"):
             self.disk.sync_names(slots)
         self.at(f"remove what was {folder}")

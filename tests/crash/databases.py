@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from psycopg import sql
 
@@ -30,6 +30,10 @@ class Found:
 class Database(Protocol):
     @property
     def url(self) -> str: ...
+    @property
+    def programs(self) -> list[str]:
+        """The folders in which its own are."""
+
     def prepare(self) -> None:
         """After the first release has made it, while nothing runs."""
 
@@ -47,6 +51,7 @@ class Sqlite:
     mode: str
 
     url = "sqlite:///data/rows.db"
+    programs: ClassVar[list[str]] = []
 
     def prepare(self) -> None:
         with closing(sqlite3.connect(self.file)) as connection:
@@ -89,6 +94,10 @@ class Postgresql:
     @property
     def url(self) -> str:
         return self.server.url(self.name)
+
+    @property
+    def programs(self) -> list[str]:
+        return [str(self.server.programs)]
 
     @property
     def _prepared(self) -> str:

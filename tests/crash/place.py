@@ -178,9 +178,10 @@ class Place:
         # Not PID 1, so that a wrapper can end all but the shell around it, and with it that too.
         inner = ["sh", "-c", '"$@" & wait', "sh", *command]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SUREFOOT_")}
-        # The real Python first: a version manager's is a shell script that looks for it each time.
-        real = Path(sys.executable).resolve().parent
-        environment["PATH"] = f"{self.plans.tools}:{real}:{environment['PATH']}"
+        # The real programs first: a version manager's Python and a distribution's pg_dump are
+        # scripts that look for them each time.
+        real = [str(Path(sys.executable).resolve().parent), *self.database.programs]
+        environment["PATH"] = ":".join([str(self.plans.tools), *real, environment["PATH"]])
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

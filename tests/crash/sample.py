@@ -24,6 +24,7 @@ import select
 import socket
 import sys
 import threading
+from contextlib import closing
 
 from database import connect, Error, with_values
 from release import INSERT, STARTS, VERSION
@@ -31,19 +32,16 @@ from surefoot.app.wsgi import MaintenanceMiddleware
 
 
 def app(environ, start_response):
-    place = environ["PATH_INFO"]
-    connection = connect()
-    try:
-        if place == "/api/version":
-            answer = {"version": VERSION}
-        elif environ["REQUEST_METHOD"] == "POST":
-            text = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
-            made = connection.execute(with_values(INSERT), {"text": text})
-            answer = {"id": made.fetchone()[0]}
-        else:
-            answer = {"rows": connection.execute("SELECT count(*) FROM rows").fetchone()[0]}
-    finally:
-        connection.close()
+    if environ["PATH_INFO"] == "/api/version":
+        answer = {"version": VERSION}
+    else:
+        with closing(connect()) as connection:
+            if environ["REQUEST_METHOD"] == "POST":
+                text = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+                made = connection.execute(with_values(INSERT), {"text": text})
+                answer = {"id": made.fetchone()[0]}
+            else:
+                answer = {"rows": connection.execute("SELECT count(*) FROM rows").fetchone()[0]}
     start_response("200 OK", [("Content-Type", "application/json")])
     return [json.dumps(answer).encode()]
 

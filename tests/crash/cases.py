@@ -61,6 +61,8 @@ def baseline(
     in which all stood still, where the database is in it; else everything is really ended.
     """
     calls = {program: _recorded(place, scenario, program) for program in programs}
+    if not scenario.whole:
+        calls = {program: _since_staged(made) for program, made in calls.items()}
     cases: list[Case] = []
     if any(kind in Instant(program, "").kind for program in programs):
         if copies and scenario.mode != "postgresql":
@@ -79,6 +81,14 @@ def _recorded(place: Place, scenario: Scenario, program: str) -> list[Call]:
     place.plans.record(program)
     _undisturbed(place, scenario)
     return thinned(place.plans.recorded())
+
+
+def _since_staged(calls: list[Call]) -> list[Call]:
+    """What comes from the record on with which a release is staged. git runs before that alone."""
+    if calls and calls[0].program.startswith("git"):
+        return []
+    staged = (n for n, call in enumerate(calls) if "/.release.json.new" in call.name)
+    return calls[next(staged, 0) :]
 
 
 def _undisturbed(place: Place, scenario: Scenario) -> tuple[str, Writer]:

@@ -31,6 +31,9 @@ class Scenario:
     kind: Kind = "update"
     before: str = ""
     """The release that is in use before, if not the first: it came undisturbed."""
+    whole: bool = False
+    """Whether it is struck from its beginning. Until a release is staged every update is alike, and
+    so the others are struck from there on."""
 
     @property
     def old(self) -> str:
@@ -40,9 +43,9 @@ class Scenario:
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
-        Scenario("update: code alone", "code", migrates=False),
-        Scenario("update: code, environment, migration", "whole"),
-        Scenario("rollback: the migration fails", "fails", outcome="rolled_back"),
+        Scenario("update: code alone", "code", migrates=False, whole=True),
+        Scenario("update: code, environment, migration", "whole", whole=True),
+        Scenario("rollback: the migration fails", "fails", outcome="rolled_back", whole=True),
         Scenario("rollback: the release does not start", "ill", outcome="rolled_back"),
         Scenario("update: rehearsed first", "whole", rehearses=True),
         Scenario("update: a pinned database", "whole", size_mb=LARGE_MB),
@@ -66,7 +69,7 @@ SCENARIOS = {
         Scenario(
             "rollback: PostgreSQL, does not start", "ill", outcome="rolled_back", mode="postgresql"
         ),
-        Scenario("restore: a backup", "code", kind="restore", before="code"),
-        Scenario("restore: after the commit", "first", kind="rollback", before="whole"),
+        Scenario("restore: a backup", "code", kind="restore", before="code", whole=True),
+        Scenario("restore: after the commit", "first", kind="rollback", before="whole", whole=True),
     )
 }

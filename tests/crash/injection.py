@@ -17,7 +17,7 @@ from typing import TypeVar
 T = TypeVar("T")
 TRACER = Path(__file__).with_name("tracing.py")
 
-MOST_OF_THE_SAME = 40
+MOST_OF_THE_SAME = 12
 """How many of the same calls to the same file are instants, such as the pages of a copy."""
 
 

@@ -58,14 +58,15 @@ def baseline(
 
     Instants which provably leave the same behind are one case; see `Case.instants`. With `kind`
     only those in whose kind it is found. With `copies` the end of everything is the copy of a home
-    in which all stood still, where the database is in it; else everything is really ended.
+    in which all stood still, where the database is in it and is known by what is in it: a pin knows
+    it by its inode. Else everything is really ended.
     """
     calls = {program: _recorded(place, scenario, program) for program in programs}
     if not scenario.whole:
         calls = {program: _since_staged(made) for program, made in calls.items()}
     cases: list[Case] = []
     if any(kind in Instant(program, "").kind for program in programs):
-        if copies and scenario.mode != "postgresql":
+        if copies and not scenario.is_pinned and scenario.mode != "postgresql":
             cases += _copied(place, scenario, calls)
         else:
             cases += [case for made in calls.values() for case in _killed(scenario, made, Dies.ALL)]

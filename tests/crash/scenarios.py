@@ -36,6 +36,10 @@ class Scenario:
     so the others are struck from there on."""
 
     @property
+    def is_pinned(self) -> bool:
+        return self.size_mb > 0
+
+    @property
     def old(self) -> str:
         return self.before or FIRST.tag
 

@@ -108,7 +108,7 @@ the migration, which is not counted), and the time that undoing takes.
 ## Footprint: what it costs while nothing happens
 
 Every supervisor runs one process that sleeps, which is not counted. Memory is the proportional set
-size. Wake-ups are counted over a minute. The disk is what a home grows by with a further release that is
+size. Wake-ups are counted over half a minute. The disk is what a home grows by with a further release that is
 kept; the script and the published design overwrite the release before.
 """,
 }

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from bench.contenders import Contender
     from bench.results import Row
 
-OVER_S, OVER_QUICK_S = 60.0, 5.0
+OVER_S, OVER_QUICK_S = 30.0, 5.0
 SETTLE_S = 5.0
 MB = 1024 * 1024
 SERVE = "surefoot_serve"
@@ -212,30 +213,38 @@ def _used(pid: int) -> tuple[float, int]:
 def _measure_disk(folder: Path, figures: Figures, only: Sequence[str]) -> None:
     """How much a home grows with each release that is kept."""
     source = Source(folder / "source")
-    for kind in CONTENDERS:
-        if kind in {LIMIT, Overlap} or (only and kind.name not in only):
-            continue
-        contender = kind(folder / f"disk-{kind.name}", source)
-        contender.install()
-        contender.start()
-        try:
-            contender.wait_for(source.version(source.latest))
-            contender.settle()
-            _update_and_weigh(contender, source, figures)
-        finally:
-            contender.stop()
+    contenders = [
+        kind(folder / f"disk-{kind.name}", source)
+        for kind in CONTENDERS
+        if kind not in {LIMIT, Overlap} and (not only or kind.name in only)
+    ]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(CONTENDERS)) as pool:
+        for contender in contenders:
+            stack.callback(contender.stop)
+        list(pool.map(lambda each: _begin(each, source), contenders))
+        for scenario, release in (("code", source.code), ("dependency", source.dependency)):
+            version = source.version(release())
+            grown = pool.map(lambda each, to=version: _grown(each, to), contenders)
+            for contender, size in zip(contenders, grown, strict=True):
+                what = f"kept release, {scenario}"
+                figures.add(contender.name, what, "disk", "MB", size / MB)
     print("  disk", flush=True)
 
 
-def _update_and_weigh(contender: Contender, source: Source, figures: Figures) -> None:
-    for scenario, release in (("code", source.code), ("dependency", source.dependency)):
-        before = _weight(contender)
-        tag = release()
-        contender.update()
-        contender.wait_for(source.version(tag))
-        contender.settle()
-        grown = (_weight(contender) - before) / MB
-        figures.add(contender.name, f"kept release, {scenario}", "disk", "MB", grown)
+def _begin(contender: Contender, source: Source) -> None:
+    contender.install()
+    contender.start()
+    contender.wait_for(source.version(source.latest))
+    contender.settle()
+
+
+def _grown(contender: Contender, version: str) -> int:
+    """By how many bytes an update to that version makes it larger."""
+    before = _weight(contender)
+    contender.update()
+    contender.wait_for(version)
+    contender.settle()
+    return _weight(contender) - before
 
 
 def _weight(contender: Contender) -> int:

@@ -296,9 +296,9 @@ class Scenario:
 
 SCENARIOS = (
     Scenario("code"),
-    Scenario("one new dependency", new_packages=1),
-    Scenario("forty new dependencies", new_packages=40, repeats=5),
-    Scenario("code, 3,000 files", files=3_000),
+    Scenario("one new dependency", new_packages=1, slow=1),
+    Scenario("forty new dependencies", new_packages=40, repeats=5, slow=1),
+    Scenario("code, 3,000 files", files=3_000, slow=1),
     Scenario("grows: 300 files", files=300, repeats=3, compare=False),
     Scenario("grows: 10,000 files", files=10_000, repeats=3, compare=False),
     Scenario("grows: 2,000 commits", history=2_000, repeats=3, compare=False),

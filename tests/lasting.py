@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_TEMPORARY = re.compile(r"\.gone(/|$)|\.lock$|/\.building$|/\.cache(/|$)|-shm$")
+_TEMPORARY = re.compile(r"\.gone(/|$)|\.lock$|/\.building$|/\.cache/[^/]+$|-shm$")
 _watchers: list[_Watcher] = []
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tests.deeds.files import CONFIGURATION
+from tests.releases import wheels
 from tests.releases.remote import Remote
 
 from surefoot import config, durable
@@ -65,6 +66,21 @@ def build_an_environment(root: Path) -> None:
     code.mkdir()
     plan = environment.plan(code, Build(dependencies="none"))
     environment.build(plan, Home(root).environments, lambda _: None)
+
+
+def build_an_environment_with_a_cache(root: Path) -> None:
+    """Where the user has no folder for one."""
+    code, found = root.parent / "code", root.parent / "wheels"
+    code.mkdir()
+    digest = wheels.make(found, "alpha", "1.0")
+    (code / "requirements.txt").write_text(f"alpha==1.0 --hash=sha256:{digest}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HOME", "XDG_CACHE_HOME", "UV_CACHE_DIR", "PIP_INDEX_URL", "UV_DEFAULT_INDEX"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PIP_FIND_LINKS", str(found))
+        patch.setenv("PIP_NO_INDEX", "1")
+        environment.build(environment.plan(code, Build()), Home(root).environments, lambda _: None)
+    assert (Home(root).environments / ".cache").is_dir()
 
 
 def find_an_environment(root: Path) -> None:
@@ -151,5 +167,6 @@ def _file_systems_apart() -> Iterator[None]:
 
 DEEDS: list[Callable[[Path], None]] = [
     *(seed_a_folder, seed_a_file, seed_a_folder_elsewhere, seed_a_file_elsewhere, fetch_anew),
-    *(build_an_environment, find_an_environment, finish_a_release, find_a_release),
+    *(build_an_environment, build_an_environment_with_a_cache, find_an_environment),
+    *(finish_a_release, find_a_release),
 ]

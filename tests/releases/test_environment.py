@@ -259,6 +259,30 @@ class TestBuild:
         assert says(folder, "import alpha") == ""
         assert not (folder / "bin/rubbish").exists()
 
+    @pytest.mark.parametrize("was_killed", [True, False])
+    def test_what_a_power_cut_may_have_left_in_the_cache_is_not_installed(
+        self,
+        code: Path,
+        home: Home,
+        index: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        was_killed: bool,
+    ) -> None:
+        for name in ("HOME", "XDG_CACHE_HOME", "UV_CACHE_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        wheels.make(index, "alpha", "1.0")
+        (code / "requirements.txt").write_text("alpha\n")
+        built(code, home)
+        (cached,) = (home.environments / ".cache").glob("archive-v0/*/alpha.py")
+        cached.write_text("")  # as of a file that was not flushed
+        if was_killed:  # before the cache had lasted
+            (home.environments / ".cache.unflushed").touch()
+        (code / "requirements.txt").write_text("alpha  # once more\n")
+        folder = built(code, home)
+        (module,) = folder.glob("lib/python*/site-packages/alpha.py")
+        assert bool(module.read_text()) == was_killed
+        assert not (home.environments / ".cache.unflushed").exists()
+
     def test_a_package_that_is_not_there_is_told_and_leaves_nothing(
         self, code: Path, home: Home
     ) -> None:

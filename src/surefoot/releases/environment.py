@@ -7,6 +7,7 @@ is whole. A folder without that file is what a killed build has left: it is remo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from surefoot.releases.git_command import without_credentials
 from surefoot.releases.uv_settings import build_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from surefoot.config import Build
@@ -120,7 +122,32 @@ def build(plan: Plan, environments: Path, progress: Progress) -> Path:
 
 def _install(plan: Plan, folder: Path, guard: Guard, progress: Progress) -> None:
     progress(f"Making an environment with Python {plan.python_version}.")
-    environment = build_environment(cache=folder.parent / ".cache")
+    cache = folder.parent / ".cache"
+    environment = build_environment(cache=cache)
+    is_ours = environment.get("UV_CACHE_DIR") == str(cache)
+    with _flushed_after(cache) if is_ours else contextlib.nullcontext():
+        _by_uv(plan, folder, environment, guard, progress)
+
+
+@contextlib.contextmanager
+def _flushed_after(cache: Path) -> Iterator[None]:
+    """What comes into the cache is copied from it later: it must not be what a power cut has left.
+    It is flushed in the end, and where that end was not reached, the cache is begun anew."""
+    unflushed = cache.with_name(f"{cache.name}.unflushed")
+    if unflushed.exists():
+        durable.remove_tree(cache)
+    durable.write(unflushed, b"")
+    since_ns = unflushed.stat().st_ctime_ns
+    try:
+        yield
+    finally:
+        durable.sync_tree(cache, since_ns=since_ns)
+        durable.remove(unflushed)
+
+
+def _by_uv(
+    plan: Plan, folder: Path, environment: dict[str, str], guard: Guard, progress: Progress
+) -> None:
     environment["UV_PROJECT_ENVIRONMENT"] = str(folder)
     venv = ["venv", "--no-project", "--python", str(plan.python), str(folder)]
     _uv(venv, folder.parent, plan, environment, guard, progress)

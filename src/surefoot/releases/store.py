@@ -18,7 +18,7 @@ import msgspec
 
 from surefoot import durable, stored
 from surefoot.errors import DamagedError, RefusedError
-from surefoot.releases import command, kept
+from surefoot.releases import command, environment, kept, processes
 from surefoot.releases.build import LOCK_NAME
 from surefoot.stored import Moment
 
@@ -129,6 +129,20 @@ class Store:
         except DamagedError:
             return False
 
+    def is_startable(self, release: str) -> bool:
+        """Whether the release has all that the supervisor needs to start it."""
+        try:
+            found = self.get(release)
+        except DamagedError:
+            return False
+        folder = self.folder(release)
+        return (
+            found is not None
+            and (folder / "app").is_dir()
+            and (folder / processes.FOLDER).is_dir()
+            and environment.is_whole(self.home.environments, found.environment)
+        )
+
     def all(self) -> list[Release]:
         """The whole releases, the oldest first."""
         found = []
@@ -161,6 +175,10 @@ class Store:
         if not re.fullmatch(_ID, name) or not folder.is_dir():
             return None
         return name if os.path.realpath(folder) == os.path.realpath(self.home.current) else None
+
+    def is_obstructed(self) -> bool:
+        """Whether something that we have not made lies where `current` belongs."""
+        return os.path.lexists(self.home.current) and not self.home.current.is_symlink()
 
     def switch(self, release: str | None) -> None:
         """Takes the release into use by one rename; None: no release is in use.

@@ -29,8 +29,6 @@ from surefoot.update.requests import Request
 from surefoot.update.states import State
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from surefoot.config import Config
     from surefoot.control import Processes
     from surefoot.home import Home
@@ -108,13 +106,13 @@ class Engine:
         """Mends `current` where it is missing, or leads to nothing: it becomes the last release
         that was committed, or an earlier one if the databases are as that one left them."""
         store = self.host.store
-        if store.current_id() is not None or _is_in_the_way(self.home.current):
+        if store.current_id() is not None or store.is_obstructed():
             return False
         if os.path.lexists(self.home.lock):
             return False
         ledger = self.host.ledger()
         for release in ledger.newest_first():
-            if self.host.is_startable(release) and self.host.databases.fit(release, ledger):
+            if store.is_startable(release) and self.host.databases.fit(release, ledger):
                 store.switch(release)
                 text = f"`current` led to no release; it is {release} again."
                 self.host.history.append(new_id(), "recovered", text, lasting=True)
@@ -241,7 +239,7 @@ class Engine:
                 else "A person is needed: read `surefoot status`, mend the cause, and try again "
                 "with `surefoot rollback`.",
             )
-        if _is_in_the_way(self.home.current):
+        if self.host.store.is_obstructed():
             raise RefusedError(
                 f"{self.home.current} is not the symlink that Surefoot makes.",
                 next_step="Move it away; the next start makes it again.",
@@ -324,7 +322,7 @@ class Engine:
         return self._not_current(update, current)
 
     def _not_current(self, update: Update, current: str | None) -> Update:
-        if update.to == current and current is not None and self.host.is_startable(current):
+        if update.to == current and current is not None and self.host.store.is_startable(current):
             raise _AnsweredError(
                 "up_to_date", f"Release {current} ({update.ref}) is in use already.", ExitCode.OK
             )
@@ -486,7 +484,3 @@ def answer_unconfigured(home: Home, error: SurefootError) -> None:
             History(home).append(request.id, "refused", str(error), reason=str(error))
         finally:
             requests.withdraw(home, request)
-
-
-def _is_in_the_way(current: Path) -> bool:
-    return os.path.lexists(current) and not current.is_symlink()

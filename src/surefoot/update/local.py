@@ -22,7 +22,7 @@ from surefoot.databases import retention
 from surefoot.errors import DamagedError, SurefootError, UnhealthyError
 from surefoot.gate import GLANCE_S, Gate, Request, held_sockets
 from surefoot.health.judge import Standing
-from surefoot.releases import environment, processes
+from surefoot.releases import processes
 from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
 from surefoot.update import copies, databases, outcome, overlap, private_place, remembered
@@ -281,20 +281,6 @@ class LocalHost:
         self.lock.forget()
         copies.clean(self.home)
         self._prune(update)
-
-    def is_startable(self, release: str) -> bool:
-        """Whether the release has all that the supervisor needs to start it."""
-        try:
-            found = self.store.get(release)
-        except DamagedError:
-            return False
-        folder = self.store.folder(release)
-        return (
-            found is not None
-            and (folder / "app").is_dir()
-            and (folder / processes.FOLDER).is_dir()
-            and environment.is_whole(self.home.environments, found.environment)
-        )
 
     def ledger(self) -> Ledger:
         return remembered.ledger(self.home)

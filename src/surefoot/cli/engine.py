@@ -36,7 +36,7 @@ def update(home: Home, *, auto: bool) -> int:
       surefoot engine update --auto
     """
     from surefoot.errors import ConfigurationError
-    from surefoot.update.engine import answer_unconfigured
+    from surefoot.update.answering import answer_unconfigured
 
     try:
         started = _engine(home)

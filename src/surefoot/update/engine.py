@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from surefoot.databases import backups
 from surefoot.errors import DamagedError, ExitCode, RefusedError, StageError, SurefootError
 from surefoot.health.judge import Standing
-from surefoot.releases.git import GitSource
-from surefoot.update import machine, requests
-from surefoot.update.causes import Cause, cause_of
-from surefoot.update.history import FINAL, Event, History
+from surefoot.update import aim, machine, requests
+from surefoot.update.answering import answer
+from surefoot.update.causes import Cause
+from surefoot.update.history import FINAL, Event
 from surefoot.update.local import LocalHost
 from surefoot.update.lock import Update, new_id, only_engine
 from surefoot.update.permission import Permission
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 SOON = timedelta(minutes=15)
 """A release that crashes again and again within this time of its commit goes back."""
-MAX_ABANDONED = 3
-"""How often the schedule tries a release that cannot be staged."""
 
 EXIT_CODES = {
     State.COMMITTED: ExitCode.OK,
@@ -44,15 +41,6 @@ EXIT_CODES = {
     State.ROLLED_BACK: ExitCode.ROLLED_BACK,
     State.BROKEN: ExitCode.BROKEN,
 }
-
-
-class _AnsweredError(SurefootError):
-    """The request is answered without an update."""
-
-    def __init__(self, event: str, text: str, code: ExitCode) -> None:
-        super().__init__(text)
-        self.event = event
-        self.code = code
 
 
 @dataclass
@@ -188,7 +176,7 @@ class Engine:
         try:
             update = self._begin(request)
         except (SurefootError, OSError) as error:
-            return self._answer(request, error)
+            return answer(self.home, self.host.history, request, error)
         self.host.tell(
             update,
             "requested",
@@ -198,40 +186,12 @@ class Engine:
         requests.withdraw(self.home, request)
         return self._carry(update)
 
-    def _answer(self, request: Request, error: SurefootError | OSError) -> ExitCode:
-        event, code = "abandoned", ExitCode.ABANDONED
-        reason, output = str(error), getattr(error, "output", "")
-        if isinstance(error, SurefootError):
-            code = error.exit_code
-        if isinstance(error, _AnsweredError):
-            event, code = error.event, error.code
-        elif isinstance(error, RefusedError):
-            event = "refused"
-        try:
-            if event == "abandoned":
-                facts = {"kind": request.kind, "origin": request.origin, "output": output}
-                facts["cause"] = cause_of(State.REQUESTED, error)
-                self.host.history.append(
-                    request.id, event, reason, lasting=True, reason=reason, **facts
-                )
-            elif request.origin == "schedule":
-                self.host.history.append(request.id, "checked", reason, outcome=event)
-            else:
-                facts = {"kind": request.kind, "origin": request.origin, "output": output}
-                facts |= {"by": request.by} if request.by else {}
-                self.host.history.append(
-                    request.id, event, reason, lasting=True, reason=reason, **facts
-                )
-        finally:
-            requests.withdraw(self.home, request)
-        return code
-
     def _begin(self, request: Request) -> Update:
         """Finds out what is asked for and writes the lock: from here on it is not forgotten."""
         in_flight = self._in_flight()
         if in_flight is not None:
             if in_flight.state is State.BROKEN and request.kind in {"rollback", "restore"}:
-                return machine.retry_rollback(self._retried(in_flight, request), self.host)
+                return machine.retry_rollback(aim.again(in_flight, request, self.host), self.host)
             raise RefusedError(
                 f"Another update is in flight (state `{in_flight.state}`).",
                 next_step="See it with `surefoot status`."
@@ -239,38 +199,13 @@ class Engine:
                 else "A person is needed: read `surefoot status`, mend the cause, and try again "
                 "with `surefoot rollback`.",
             )
-        if self.host.store.is_obstructed():
-            raise RefusedError(
-                f"{self.home.current} is not the symlink that Surefoot makes.",
-                next_step="Move it away; the next start makes it again.",
-            )
-        update = self._aimed(request)
         update = msgspec.structs.replace(
-            update, from_=self.host.store.current_id(), token=secrets.token_urlsafe(24)
+            aim.of(request, self.host),
+            from_=self.host.store.current_id(),
+            token=secrets.token_urlsafe(24),
         )
         self._record(update)
         return update
-
-    def _retried(self, broken: Update, request: Request) -> Update:
-        """What is broken, to be put back once more; with a backup, that takes the place of the
-        snapshot of its database."""
-        update = msgspec.structs.replace(broken, id=request.id)
-        if request.kind == "rollback":
-            return update
-        kept = backups.get(self.home.backups, request.backup or "")
-        backups.verify(kept)
-        if kept.facts is None or kept.facts.database not in self.config.database:
-            raise RefusedError(f"surefoot.toml does not know the database of backup {kept.name}.")
-        release = kept.facts.release
-        if release != update.from_ and request.ref is None:
-            raise RefusedError(
-                f"The backup belongs to release {release}, and {update.from_} is to be gone back "
-                "to. Nothing was changed.",
-                next_step="Bring its release back with it: add `--with-release`.",
-            )
-        if not self.host.store.is_whole(release):
-            raise RefusedError(f"Release {release}, which the backup belongs to, is not on disk.")
-        return msgspec.structs.replace(update, rescue=kept.name, from_=release)
 
     def _record(self, update: Update) -> None:
         try:
@@ -291,97 +226,6 @@ class Engine:
             return self.host.lock.read()
         except DamagedError as error:
             raise RefusedError(error.message, next_step="Restart `surefoot run`.") from None
-
-    def _aimed(self, request: Request) -> Update:
-        """The update that a request means, with its release; nothing is written."""
-        update = request.begin()
-        store = self.host.store
-        current = store.current_id()
-        if request.kind == "restore":
-            return self._aimed_at_backup(update)
-        if request.kind == "rollback":
-            wanted = request.ref or self.host.ledger().previous()
-            if wanted is None:
-                raise RefusedError(
-                    "There is no release before the current one.",
-                    next_step="`surefoot releases` lists what is there.",
-                )
-            known = store.find(wanted)
-            if known is not None:
-                update = msgspec.structs.replace(
-                    update, ref=known.ref, to=known.id, commit=known.commit
-                )
-                return self._not_current(update, current)
-            update = msgspec.structs.replace(update, ref=wanted)
-        found = GitSource(self.home.mirror, self.config.source).resolve(update.ref)
-        update = msgspec.structs.replace(
-            update, ref=found.ref, to=found.commit[:12], commit=found.commit
-        )
-        if request.kind == "update":
-            self._check_wanted(request, update, current)
-        return self._not_current(update, current)
-
-    def _not_current(self, update: Update, current: str | None) -> Update:
-        if update.to == current and current is not None and self.host.store.is_startable(current):
-            raise _AnsweredError(
-                "up_to_date", f"Release {current} ({update.ref}) is in use already.", ExitCode.OK
-            )
-        return update
-
-    def _check_wanted(self, request: Request, update: Update, current: str | None) -> None:
-        """A release that failed is not tried again, unless it is asked for by name."""
-        ledger = self.host.ledger()
-        release = update.to or ""
-        denied = ledger.denied.get(release)
-        unasked = request.ref is None or request.origin == "install"
-        if denied and unasked and release != current:
-            raise _AnsweredError(
-                "refused",
-                f"Release {release} ({update.ref}) was rolled back and is not tried again by "
-                f"itself: {denied.reason} To try it all the same: "
-                f"`surefoot update --to {update.ref}`.",
-                ExitCode.REFUSED,
-            )
-        if request.origin == "schedule" and ledger.abandoned.get(release, 0) >= MAX_ABANDONED:
-            raise _AnsweredError(
-                "refused",
-                f"Release {release} could not be staged {MAX_ABANDONED} times.",
-                ExitCode.REFUSED,
-            )
-
-    def _aimed_at_backup(self, update: Update) -> Update:
-        kept = backups.get(self.home.backups, update.backup or "")
-        backups.verify(kept)
-        if kept.facts is None or kept.facts.database not in self.config.database:
-            raise RefusedError(f"surefoot.toml does not know the database of backup {kept.name}.")
-        release = kept.facts.release
-        target = self.host.store.current_id()
-        database = self.host.databases.get(kept.facts.database)
-        if update.ref is not None:  # together with the release that it belongs to
-            if self.host.store.get(release) is None:
-                raise RefusedError(
-                    f"Release {release}, which the backup belongs to, is not on disk.",
-                    next_step=f"Bring it back first: `surefoot update --to {release}`.",
-                )
-            self._check_others_fit(release, kept.facts.database)
-            target = release
-        elif database.exists() and database.schema() != kept.facts.schema_digest:
-            raise RefusedError(
-                f"The backup has the schema of release {release}, which is not the one that is in "
-                "use. Nothing was changed.",
-                next_step="Bring that release back with it: add `--with-release`.",
-            )
-        return msgspec.structs.replace(update, to=target)
-
-    def _check_others_fit(self, release: str, database: str) -> None:
-        """A backup is of one database; what else the release works with must fit it as it is."""
-        moved_on = self.host.databases.moved_on(release, self.host.ledger(), but=database)
-        if moved_on:
-            raise RefusedError(
-                f"The backup is of database {database} alone, and {' and '.join(moved_on)} has "
-                f"been migrated since release {release}. Nothing was changed.",
-                next_step=f"`surefoot rollback {release}` takes all of them back.",
-            )
 
     def _without_lock(self, error: DamagedError) -> Update | None:
         """Works out what was in flight. The lock goes last: a crash finds it damaged again."""
@@ -462,7 +306,7 @@ class Engine:
         try:
             update = msgspec.structs.replace(self._begin(request), reason=reason, cause=cause)
         except SurefootError as error:
-            return self._answer(request, error)
+            return answer(self.home, self.host.history, request, error)
         self.host.save(update)
         text = f"Going back to release {previous}: {reason}"
         self.host.tell(update, "requested", text, **_asked(update))
@@ -474,13 +318,3 @@ def _asked(update: Update) -> dict[str, str | None]:
     asked = {"from": update.from_, "to": update.to, "ref": update.ref}
     by = {"by": update.by} if update.by else {}
     return {**asked, "kind": update.kind, "origin": update.origin, **by}
-
-
-def answer_unconfigured(home: Home, error: SurefootError) -> None:
-    """Answers the request that waits where there is no configuration to work by."""
-    request = requests.waiting(home)
-    if request is not None:
-        try:
-            History(home).append(request.id, "refused", str(error), reason=str(error))
-        finally:
-            requests.withdraw(home, request)

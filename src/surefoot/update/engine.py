@@ -7,7 +7,6 @@ commit. It is the only writer of the lock.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,11 @@ import msgspec
 
 from surefoot.errors import DamagedError, ExitCode, RefusedError, StageError, SurefootError
 from surefoot.health.judge import Standing
-from surefoot.update import aim, machine, requests
+from surefoot.update import aim, machine, recovery, requests
 from surefoot.update.answering import answer
 from surefoot.update.causes import Cause
-from surefoot.update.history import FINAL, Event
 from surefoot.update.local import LocalHost
-from surefoot.update.lock import Update, new_id, only_engine
+from surefoot.update.lock import new_id, only_engine
 from surefoot.update.permission import Permission
 from surefoot.update.requests import Request
 from surefoot.update.states import State
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from surefoot.config import Config
     from surefoot.control import Processes
     from surefoot.home import Home
+    from surefoot.update.lock import Update
 
 SOON = timedelta(minutes=15)
 """A release that crashes again and again within this time of its commit goes back."""
@@ -64,7 +63,7 @@ class Engine:
     def _update(self, *, auto: bool) -> ExitCode:
         requests.keep_damaged_aside(self.home)
         request = self._unanswered()
-        recovered = self._recover()
+        recovered = recovery.find_current(self.host)
         if request is None:
             if (recovered and not auto) or (auto and not self._permission.may_begin()):
                 return ExitCode.OK
@@ -90,23 +89,6 @@ class Engine:
         last = next(iter(self.host.ledger().newest_first()), None)
         return Request(origin="install", ref=last)  # data belongs to the release that served last
 
-    def _recover(self) -> bool:
-        """Mends `current` where it is missing, or leads to nothing: it becomes the last release
-        that was committed, or an earlier one if the databases are as that one left them."""
-        store = self.host.store
-        if store.current_id() is not None or store.is_obstructed():
-            return False
-        if os.path.lexists(self.home.lock):
-            return False
-        ledger = self.host.ledger()
-        for release in ledger.newest_first():
-            if store.is_startable(release) and self.host.databases.fit(release, ledger):
-                store.switch(release)
-                text = f"`current` led to no release; it is {release} again."
-                self.host.history.append(new_id(), "recovered", text, lasting=True)
-                return True
-        return False
-
     def resume(self) -> ExitCode:
         """Carries on, or puts back, what was interrupted."""
         with only_engine(self.home):
@@ -118,7 +100,7 @@ class Engine:
         try:
             update = self.host.lock.read()
         except DamagedError as error:
-            update = self._without_lock(error)
+            update = recovery.find_update(self.host, error)
         if update is None:
             return ExitCode.OK
         if update.state is State.BROKEN:
@@ -226,44 +208,6 @@ class Engine:
             return self.host.lock.read()
         except DamagedError as error:
             raise RefusedError(error.message, next_step="Restart `surefoot run`.") from None
-
-    def _without_lock(self, error: DamagedError) -> Update | None:
-        """Works out what was in flight. The lock goes last: a crash finds it damaged again."""
-        why = f"{error.message} It is kept aside."
-        begun = self._in_flight_by_history()
-        update = self.host.reconstructed(why) or (self._taken_over(begun) if begun else None)
-        identity = update.id if update else begun.update if begun else new_id()
-        self.host.history.append(identity, "lock_damaged", why, lasting=True)
-        if update is None:
-            why = f"Its lock was damaged before the app was touched: {why}"
-            self.host.history.append_once(
-                identity, "abandoned", why, reason=why, cause=Cause.LOCK_DAMAGED
-            )
-        self.host.lock.keep_aside(update)
-        return update
-
-    def _taken_over(self, begun: Event) -> Update | None:
-        """Of an update without a snapshot: with an overlap the release may be in use already, and
-        then it was found healthy."""
-        known = {name: begun.facts.get(name) for name in ("from", "to", "ref")}
-        current = self.host.store.current_id()
-        if current is None or current != known["to"] or current == known["from"]:
-            return None
-        try:
-            known |= {"id": begun.update, "state": State.COMMITTED, "overlaps": True}
-            return msgspec.convert(known, Update)
-        except msgspec.ValidationError:  # the history is damaged as well
-            return None
-
-    def _in_flight_by_history(self) -> Event | None:
-        """How the last update that has not ended was begun."""
-        ended = set()
-        for event in self.host.history.newest():
-            if event.event == "requested":
-                return None if event.update in ended else event
-            if event.event in FINAL:
-                ended.add(event.update)
-        return None
 
     def _carry(self, update: Update) -> ExitCode:
         update = machine.carry(update, self.host)

@@ -19,7 +19,7 @@ from surefoot.app.maintenance import Answer, answer_for
 from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
 from surefoot.databases import retention
-from surefoot.errors import DamagedError, SurefootError, UnhealthyError
+from surefoot.errors import SurefootError, UnhealthyError
 from surefoot.gate import GLANCE_S, Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import processes
@@ -27,25 +27,24 @@ from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
 from surefoot.update import copies, databases, outcome, overlap, private_place, remembered
 from surefoot.update.causes import Cause
-from surefoot.update.databases import DESCRIPTION, Databases
+from surefoot.update.databases import Databases
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
-from surefoot.update.lock import Lock, Update, load
+from surefoot.update.lock import Lock
 from surefoot.update.permission import Permission
+from surefoot.update.recovery import BACKWARDS
 from surefoot.update.staging import Staging
 from surefoot.update.states import State, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from surefoot.config import Config
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
+    from surefoot.update.lock import Update
 
-BACKWARDS = "rolling_back"
-"""In a snapshot's folder: it is being put back."""
 _SHOWING = (
     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -329,57 +328,6 @@ class LocalHost:
         for folder in (self.home.root, self.home.data, self.home.releases, in_flight):
             if folder.is_dir():
                 durable.sync_folder(folder)
-
-    def reconstructed(self, why: str) -> Update | None:
-        """What an update whose lock is damaged must have been, from what lies on disk.
-
-        Without a snapshot the database was not touched and `current` is whole. With one, and
-        `current` still the old release, the migration may be half way: everything goes back.
-        With one and `current` the new release, the migration is complete: it is judged again,
-        unless it was found healthy already, or was being put back. A snapshot whose description is
-        damaged as well leaves it to a person.
-        """
-        self.sync()
-        for folder in sorted(self.home.backups.glob("in_flight/[!.]*")):
-            try:
-                update = self._described(folder)
-            except DamagedError as error:
-                return self._unknown(folder.name, f"{why} {error.message}")
-            if update is None:
-                continue
-            if update.state is State.ACCEPTED:
-                return msgspec.structs.replace(update, state=State.COMMITTED)
-            is_new = update.to != update.from_ and self.store.current_id() == update.to
-            forward = is_new and not (folder / BACKWARDS).exists()
-            return msgspec.structs.replace(
-                update,
-                state=State.PROBATION if forward else State.ROLLING_BACK,
-                attempts={},
-                written=update.pending if forward and update.written is None else update.written,
-                reason="" if forward else why,
-            )
-        return None
-
-    def _described(self, folder: Path) -> Update | None:
-        """The update that the snapshots in a folder belong to; None where they were not complete:
-        then nothing had been begun."""
-        try:
-            return load(folder / DESCRIPTION)
-        except FileNotFoundError:
-            self.databases.undo(folder)
-            return None
-
-    def _unknown(self, name: str, why: str) -> Update:
-        """All that is known is that something may be half way: nothing must be started."""
-        begun = next((e.facts for e in self.history.of(name) if e.event == "requested"), {})
-        return Update(
-            id=name,
-            state=State.BROKEN,
-            from_=begun.get("from") or self.store.current_id(),
-            to=begun.get("to"),
-            pending=list(self.config.database),
-            reason=why,
-        )
 
     # -- parts of the steps
 

@@ -18,15 +18,13 @@ from surefoot.app import lockfile
 from surefoot.app.maintenance import Answer, answer_for
 from surefoot.app.pages import OwnPage
 from surefoot.control import Exited, Processes
-from surefoot.databases import retention
 from surefoot.errors import SurefootError, UnhealthyError
 from surefoot.gate import GLANCE_S, Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import processes
-from surefoot.releases.prune import prune
 from surefoot.releases.store import Store
-from surefoot.update import copies, databases, outcome, overlap, private_place, remembered
-from surefoot.update.causes import Cause
+from surefoot.update import databases, outcome, overlap, private_place, remembered
+from surefoot.update.conclusion import Conclusion
 from surefoot.update.databases import Databases
 from surefoot.update.history import History
 from surefoot.update.judging import Judging
@@ -270,56 +268,12 @@ class LocalHost:
         self._is_stopped = False
         if self.store.current_id() is not None:
             self.processes.run(PIPE_TIMEOUT_S)
-        schemas = self.databases.schemas() if update.state is State.COMMITTED else {}
-        self._enter_in_ledger(update, schemas)
-        facts = outcome.facts(update, self.config.gate.hold_s) | (
-            {"schemas": schemas} if schemas else {}
-        )
-        self.history.append_once(update.id, update.state, outcome.told(update), **facts)
-        self.databases.give_up(update)
-        self.lock.forget()
-        copies.clean(self.home)
-        self._prune(update)
+        Conclusion(
+            self.home, self.config, self.store, self.databases, self.history, self.lock
+        ).conclude(update)
 
     def ledger(self) -> Ledger:
         return remembered.ledger(self.home)
-
-    def _enter_in_ledger(self, update: Update, schemas: dict[str, str]) -> None:
-        ledger, now, to = self.ledger(), datetime.now(UTC), update.to or ""
-        match update.state:
-            case State.COMMITTED:
-                ledger.record_commit(to, now, schemas)
-                if update.kind == "rollback" and update.from_:
-                    ledger.deny(update.from_, update.reason or "It was rolled back by hand.", now)
-            case State.ROLLED_BACK if update.from_ not in {None, to}:
-                ledger.deny(to, update.reason, now)
-            case State.ABANDONED if to and update.overlaps and update.cause == Cause.UNHEALTHY:
-                ledger.deny(to, update.reason, now)
-            case State.ABANDONED if to and not self.home.postponed.exists():
-                with contextlib.suppress(OSError):  # a count only; the disk may be why it failed
-                    ledger.count_abandoned(to)
-
-    def _prune(self, update: Update) -> None:
-        keep = self.config.keep
-        self.databases.sweep()
-        try:
-            gone = [p.name for p in prune(self.store, self.ledger(), keep=keep.releases)]
-            gone += self._prune_backups()
-        except (SurefootError, OSError) as error:  # the update is over, and has come to its end
-            self.tell(update, "not_pruned", f"Old releases and backups were not removed: {error}")
-            return
-        if gone:
-            self.tell(update, "pruned", f"Pruned {', '.join(gone)}.")
-
-    def _prune_backups(self) -> list[str]:
-        keep, folder = self.config.keep, self.home.backups
-        return retention.prune(
-            folder,
-            keep.backups,
-            retention.newest_of(folder, [release.id for release in self.store.all()]),
-            max_age=None if keep.backups_days is None else timedelta(days=keep.backups_days),
-            max_bytes=None if keep.backups_size_mb is None else keep.backups_size_mb * 1024 * 1024,
-        )
 
     def sync(self) -> None:
         """What is seen on the disk now is there after a power cut as well: whoever decides by it

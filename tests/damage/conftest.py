@@ -137,7 +137,7 @@ class Place:
             except Crash:
                 return None
             finally:
-                engine.host.gate.open()
+                engine.host.serving.gate.open()
 
     def ask(self, ref: str | None = None, **facts: Any) -> str:
         self.home.run.mkdir(exist_ok=True)

@@ -1,8 +1,8 @@
 """Who calls the machine: the supervisor and the engine, as tasks that follow one another.
 
-Mirrors `supervisor.sh` and `surefoot.update.engine`. A task is what is to be done next; whatever
-lies between two tasks is in the world, so the exploration can go on from there as often as it
-likes. The machine's own loop is one task for each of its transitions.
+Mirrors `supervisor.sh`, `surefoot.update.engine` and `surefoot.update.recovery`. A task is what is
+to be done next; whatever lies between two tasks is in the world, so the exploration can go on from
+there as often as it likes. The machine's own loop is one task for each of its transitions.
 """
 
 from __future__ import annotations

@@ -139,8 +139,8 @@ class Engine:
         """Where a person is needed, nothing may be started: whoever comes is told so, until that
         person has asked for something and it was done. Meanwhile others may take the right to
         change things."""
-        while self.host.gate.sockets and self._is_broken():
-            self.host.keep_closed(until=lambda: requests.waiting(self.home) is not None)
+        while self.host.serving.gate.sockets and self._is_broken():
+            self.host.serving.keep_closed(until=lambda: requests.waiting(self.home) is not None)
             with contextlib.suppress(RefusedError), only_engine(self.home):
                 request = self._unanswered()
                 if request is not None:

@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from surefoot import durable
-from surefoot.app import lockfile
-from surefoot.app.maintenance import Answer, answer_for
-from surefoot.app.pages import OwnPage
-from surefoot.control import Exited, Processes
 from surefoot.errors import SurefootError, UnhealthyError
-from surefoot.gate import GLANCE_S, Gate, Request, held_sockets
 from surefoot.health.judge import Standing
 from surefoot.releases import processes
 from surefoot.releases.store import Store
@@ -31,6 +26,7 @@ from surefoot.update.judging import Judging
 from surefoot.update.lock import Lock
 from surefoot.update.permission import Permission
 from surefoot.update.recovery import BACKWARDS
+from surefoot.update.serving import PIPE_TIMEOUT_S, Serving
 from surefoot.update.staging import Staging
 from surefoot.update.states import State, Step
 
@@ -38,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from surefoot.config import Config
+    from surefoot.control import Processes
     from surefoot.health.judge import Verdict
     from surefoot.home import Home
     from surefoot.releases.ledger import Ledger
@@ -47,9 +44,6 @@ _SHOWING = (
     os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     | os.O_NOFOLLOW | os.O_NONBLOCK
 )  # fmt: skip
-_LOOK_EVERY_S = 0.5
-PIPE_TIMEOUT_S = 30.0
-"""How long the supervisor may take to answer, over the app's own grace."""
 
 
 @dataclass
@@ -63,28 +57,16 @@ class LocalHost:
     history: History = field(init=False)
     lock: Lock = field(init=False)
     databases: Databases = field(init=False)
-    gate: Gate = field(init=False)
-    _page: OwnPage | None = field(init=False)
+    serving: Serving = field(init=False)
     _started: Judging | None = field(init=False, default=None)
     """Has been listening since before the release in probation was started."""
-    _is_stopped: bool = field(init=False, default=False)
-    """The supervisor has said so, and has not been told to start anything since."""
-    _has_stopped: bool = field(init=False, default=False)
-    """It was this engine that closed the gate, so it knows whom the gate has answered."""
-    _is_starting: bool = field(init=False, default=False)
-    """What was started has not answered yet."""
-    _turned_away: int = field(init=False, default=0)
-    _waiting_since: datetime | None = field(init=False, default=None)
-    """As in the update, which is told of it at the next occasion."""
 
     def __post_init__(self) -> None:
         self.store = Store(self.home)
         self.history = History(self.home, echo=None if self.config.logs.format else sys.stderr)
         self.lock = Lock(self.home)
         self.databases = Databases(self.home, self.config, self.store, self.tell)
-        page = self.config.gate.page
-        self._page = OwnPage(str(self.home.root / page)) if page else None
-        self.gate = Gate(held_sockets(), self._answer, self.config.gate.hold_s)
+        self.serving = Serving(self.home, self.config, self.processes)
 
     def save(self, update: Update) -> None:
         self.lock.save(update)
@@ -131,7 +113,7 @@ class LocalHost:
 
     def take_over(self, update: Update) -> Update:
         self.store.switch(update.to)
-        private_place.hand_over(self.home, self.gate.sockets)
+        private_place.hand_over(self.home, self.serving.gate.sockets)
         self.processes.adopt(PIPE_TIMEOUT_S)
         self.tell(update, "took_over", "The new release takes the connections; the old one ends.")
         return update
@@ -139,14 +121,14 @@ class LocalHost:
     def stop(self, update: Update) -> Update:
         closed_at = datetime.now(UTC)
         if update.origin == "app" and update.attempts.get(State.STAGED) == 1:
-            self._let_the_app_end_itself()
-        self._stop()
-        self._has_stopped = True
+            self.serving.let_end_itself()
+        self.serving.stop()
+        self.serving.has_seen_all = True
         self.tell(update, "stopped", "The app has ended; the gate is closed.")
         return msgspec.structs.replace(update, closed_at=closed_at, waiting_since=closed_at)
 
     def snapshot(self, update: Update) -> Update:
-        self._stop()
+        self.serving.stop()
         update = self.databases.take(update)
         ways = databases.ways(update)
         told = "".join(f" {name}: {way}." for name, way in ways.items())
@@ -159,14 +141,14 @@ class LocalHost:
         return update
 
     def migrate(self, update: Update) -> Update:
-        self._stop()
+        self.serving.stop()
         update = self.databases.migrate(update)
         done = f"Migrated {', '.join(update.pending)}." if update.pending else "Nothing to migrate."
         self.tell(update, "migrated", done)
         return update
 
     def switch(self, update: Update) -> Update:
-        self._stop()
+        self.serving.stop()
         self.store.switch(update.to)
         self.tell(update, "switched", f"`current` is release {update.to}.")
         return update
@@ -179,11 +161,10 @@ class LocalHost:
         if in_private:
             judging = self._judging_in_private(update)
         else:  # from its first answer on, the app's middleware keeps the public out
-            self.gate.step_aside()
+            self.serving.gate.step_aside()
             judging = self._judging(update.to, update.token)
         self._started = judging.__enter__()
-        self._is_stopped, self._is_starting = False, True
-        self.processes.attempt(PIPE_TIMEOUT_S, in_private=in_private)
+        self.serving.attempt(in_private=in_private)
         self.tell(update, "started", "The new release runs, behind the gate.")
         return update
 
@@ -191,7 +172,7 @@ class LocalHost:
         if self.store.current_id() != update.to:
             raise UnhealthyError(f"`current` is not release {update.to}.")
         if self._started is None:  # resumed after a crash: what it said then was said to nobody
-            self._stop()
+            self.serving.stop()
             update = self.start(update)
         with cast("Judging", self._started) as judging:
             self._started = None
@@ -201,7 +182,7 @@ class LocalHost:
         if verdict.standing is not Standing.HEALTHY:
             raise UnhealthyError(verdict.reason)
         self.tell(update, "healthy", verdict.reason)
-        update = self._with_turned_away(update)
+        update = self.serving.with_turned_away(update)
         begun_s = update.durations.get(Step.START, 0.0)
         durations = {**update.durations, Step.START: begun_s + judging.until_first_answer_s}
         return msgspec.structs.replace(update, durations=durations)
@@ -216,7 +197,7 @@ class LocalHost:
         self.tell(update, "rolling_back", f"Rolling back: {update.reason}")
         if (folder := self.databases.folder(update)).is_dir():
             durable.write(folder / BACKWARDS, b"")
-        self._stop()
+        self.serving.stop()
         self.databases.put_back(update)
         self._bring_back(update)
         self.store.switch(update.from_)
@@ -235,14 +216,13 @@ class LocalHost:
         self.databases.give_up(update)
         if update.from_ is None or self.store.get(update.from_) is None:
             return msgspec.structs.replace(update, healthy=False)
-        self.gate.step_aside()
+        self.serving.gate.step_aside()
         self.processes.wait(0)
         with self._judging(update.from_, update.token) as judging:
             started_at = datetime.now(UTC)
-            self._is_stopped = False
-            self.processes.run(PIPE_TIMEOUT_S)
+            self.serving.run()
             verdict = judging.judge(migrated=False)
-        update = self._with_turned_away(update)
+        update = self.serving.with_turned_away(update)
         if update.closed_at is not None:
             answered_at = started_at + timedelta(seconds=judging.until_first_answer_s)
             update = msgspec.structs.replace(update, opened_at=answered_at)
@@ -259,15 +239,14 @@ class LocalHost:
 
     def conclude(self, update: Update) -> None:
         """Every line can be repeated; the lock goes last. The app serves all the while."""
-        self._open_gate()
+        self.serving.open()
         if update.state is State.COMMITTED:
             self._let_the_public_in(update)
-        update = self._with_turned_away(update)
+        update = self.serving.with_turned_away(update)
         if update.state is not State.COMMITTED:  # then it is done before anybody is let in
             self.databases.give_up(update)
-        self._is_stopped = False
         if self.store.current_id() is not None:
-            self.processes.run(PIPE_TIMEOUT_S)
+            self.serving.run()
         Conclusion(
             self.home, self.config, self.store, self.databases, self.history, self.lock
         ).conclude(update)
@@ -306,73 +285,18 @@ class LocalHost:
             self._show,
         )
 
-    def _stop(self) -> None:
-        self.gate.close()
-        if not self._is_stopped:
-            self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
-            self._is_stopped = True
-            self.gate.close()  # it mends what the app has done to the sockets at its end
-
-    def _open_gate(self) -> None:
-        taken = self.gate.open()
-        self._turned_away += taken
-        if taken and self._has_stopped:
-            self._waiting_since = datetime.now(UTC) - timedelta(seconds=GLANCE_S)
-
-    def _with_turned_away(self, update: Update) -> Update:
-        """With what the gate has seen until it was opened."""
-        taken, self._turned_away = self._turned_away, 0
-        return msgspec.structs.replace(
-            update,
-            turned_away=update.turned_away + taken,
-            waiting_since=self._waiting_since or update.waiting_since,
-        )
-
     def _let_the_public_in(self, update: Update) -> None:
         """Hands the sockets to what was judged in private; a crash may have come before that. What
         does not take them is started again, in public."""
         if update.overlaps or not private_place.is_taken(self.home):
             return
         try:
-            private_place.hand_over(self.home, self.gate.sockets)
+            private_place.hand_over(self.home, self.serving.gate.sockets)
         except SurefootError as error:
             self.tell(update, "not_taken", f"{error} It is started again.")
-            self._is_stopped = False
-            self._stop()
-            self._open_gate()
-
-    def _answer(self, request: Request) -> Answer:
-        language = request.headers.get("accept-language", "")
-        try:
-            lock = lockfile.read(str(self.home.root))
-        except lockfile.LockUnreadable:
-            lock = None
-        lock = lock or lockfile.Lock("stopped")
-        if self._is_starting and lock.state in lockfile.JUDGED_STATES:
-            lock = replace(lock, state=State.MIGRATED)  # what follows is the start
-        return answer_for(
-            request.path,
-            language,
-            lock,
-            self.config.gate.api,
-            self._page,
-        )
-
-    def _let_the_app_end_itself(self) -> None:
-        """The app has asked for the update: it ends when it learns that all is ready."""
-        deadline = time.monotonic() + self.config.app.stop_grace_s
-        while time.monotonic() < deadline:
-            events = self.processes.wait(0.5)
-            if any(isinstance(event, Exited) for event in events):
-                return
-
-    def keep_closed(self, until: Callable[[], bool]) -> None:
-        """Answers whoever comes, since no app may serve."""
-        self.gate.close()
-        while True:
-            self.processes.wait(_LOOK_EVERY_S)
-            if until():
-                return
+            self.serving.is_stopped = False
+            self.serving.stop()
+            self.serving.open()
 
     def watch(self, stop: Callable[[], bool]) -> Verdict:
         """Watches what is current after its commit."""
@@ -386,10 +310,7 @@ class LocalHost:
     def _judging_in_private(self, update: Update, *, notified: bool = False) -> Judging:
         judging = self._judging(update.to, update.token, notified=notified)
         place = private_place.place(self.home)
-        return replace(judging, over=place, on_answer=self._note_answer)
-
-    def _note_answer(self) -> None:
-        self._is_starting = False
+        return replace(judging, over=place, on_answer=self.serving.note_answer)
 
     def _judging(self, release: str | None, token: str, *, notified: bool = False) -> Judging:
         folder = self.store.folder(release or "")
@@ -401,5 +322,5 @@ class LocalHost:
             folder / "app" / self.config.app.directory,
             self.home.run / "notify" if notify else None,
             token,
-            on_answer=self._open_gate,
+            on_answer=self.serving.open,
         )

@@ -202,16 +202,23 @@ class Surefoot:
         return Cost(durations["stage"], self._cpu_s() - cpu_before, self.wire.bytes - bytes_before)
 
     def _is_busy(self) -> bool:
-        """Whether the supervisor has a child beside the app's: the engine."""
+        """Whether the supervisor has a living child beside the app's: the engine."""
         if (self.folder / "data" / "UPDATE_LOCK.json").exists():
             return True
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return len(children.read_text().split()) > 1
+        return sum(map(_is_alive, children.read_text().split())) > 1
 
     def _cpu_s(self) -> float:
         """Of the supervisor and of all that has ended below it."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @dataclass

@@ -40,6 +40,7 @@ start() { # N COMMAND...
     put pid "$1" ''
     put state "$1" up
     watch "$@" &
+    put shell "$1" "$!"
 }
 
 # Says `exit` when nothing is left of the process, nor of what it has started.
@@ -435,7 +436,11 @@ obey() { # a line
         put pid "$2" "$3"
         case $goal:$2 in stop:0) ;; end:* | stop:*) signal_leader TERM "$2" ;; esac
         ;;
-    exit) if [ "$2" = 0 ]; then engine_ended "$3"; else process_ended "$2" "$3"; fi ;;
+    exit)
+        get shell "$2"
+        wait "$value" 2>/dev/null # or it stays a zombie until something else is started
+        if [ "$2" = 0 ]; then engine_ended "$3"; else process_ended "$2" "$3"; fi
+        ;;
     signal) signalled "$2" ;;
     timeout)
         [ "$3" = "$turn" ] || return # of an earlier stop

@@ -31,7 +31,7 @@ fuzz: setup  ## coverage-guided fuzzing of every file that is read back; FUZZ='-
 long-run: setup  ## 500 updates in a row with random faults: half an hour; LONG_RUN=50 for fewer
 	@SUREFOOT_LONG_RUN=$(or $(LONG_RUN),500) $(BIN)/pytest -q -s tests/system/test_long_run.py
 
-bench: setup  ## measure side by side with what a user would otherwise do; BENCH=cutover for a part, BENCH_OPTIONS=--quick to try it
+bench: setup  ## measure side by side with what a user would otherwise do; BENCH=cutover for a part, BENCH_OPTIONS=--brief for half as often, --quick to try it
 	@$(BIN)/python -m bench $(BENCH) $(BENCH_OPTIONS)
 
 lint: setup  ## ruff, mypy strict, shellcheck, import-linter

@@ -12,12 +12,18 @@ import time
 from pathlib import Path
 
 from bench import plots, render, results
+from bench.effort import Effort
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(results.PARTS))
-    parser.add_argument("--quick", action="store_true", help="once, to try it; nothing is written")
+    how = parser.add_mutually_exclusive_group()
+    for known, what in (
+        (Effort.BRIEF, "about half as often"),
+        (Effort.QUICK, "once, to try it; nothing is written"),
+    ):
+        how.add_argument(f"--{known}", dest="effort", action="store_const", const=known, help=what)
     parser.add_argument("--only", action="append", default=[], metavar="CONTENDER")
     parser.add_argument("--folder", type=Path, help="where it happens, and is kept")
     parser.add_argument("--render", action="store_true", help="only write what is made from it")
@@ -25,6 +31,7 @@ def main() -> int:
     if given.render:
         write_documents()
         return 0
+    effort = given.effort or Effort.WHOLE
     parts = given.parts or list(results.PARTS)
     if unknown := sorted({*parts} - {*results.PARTS}):
         parser.error(f"there is no part {', '.join(unknown)}: {', '.join(results.PARTS)}")
@@ -35,9 +42,9 @@ def main() -> int:
             began_s = time.monotonic()
             print(f"{part}:", flush=True)
             module = importlib.import_module(f"bench.parts.{part}")
-            rows = module.measure(folder / part, quick=given.quick, only=given.only)
+            rows = module.measure(folder / part, effort=effort, only=given.only)
             print(f"{part} took {time.monotonic() - began_s:.0f} s", flush=True)
-            if given.quick or given.only:
+            if effort is Effort.QUICK or given.only:
                 for row in rows:
                     print("   ", row)
             else:

@@ -28,12 +28,13 @@ class Readme:
 HEAD = """\
 # Side by side
 
-What a user would otherwise do, measured beside Surefoot, on the same app, in one run. This page is
-made from `bench/results` by `python -m bench --render`; `make bench` measures again (on two cores
-the cutover takes about twenty minutes, the other parts some minutes each):
+What a user would otherwise do, measured beside Surefoot, on the same app. This page is made from
+`bench/results` by `python -m bench --render`; `make bench` measures again: the cutover in a quarter of
+an hour on two cores, the other parts in some minutes each.
 
 ```sh
-make bench                                      # everything
+make bench                                      # everything, in half an hour
+make bench BENCH_OPTIONS=--brief                # about half as often, in a quarter of an hour
 make bench BENCH=cutover                        # or staging, faults, database, footprint
 make bench BENCH=cutover BENCH_OPTIONS=--quick  # each once, to try it; nothing is written
 ```
@@ -76,9 +77,9 @@ Requests come at a fixed rate, whatever becomes of those before; half of them ov
 half over connections that are kept alive. Failed is a request that did not get what it asked for:
 refused, reset, answered with an error, turned away with a 503, or not answered within 30 s. The gap is
 the longest time without any good answer; the ratio is that to a plain stop and start of the same app
-in the same round (for a migration: stop, migrate, start). Surefoot, the published design and the limit
-are measured ten times, the others three times; at other rates, and where the rehearsal turns a bad
-release away, three times and once.
+in the same round (for a migration: stop, migrate, start). Surefoot and the limit are measured ten times,
+the others three times; at other rates, and where the rehearsal turns a bad release away, three times and
+once. With a migration there is no overlap.
 
 In the rollback a release comes that answers every request with 500. Surefoot's rehearsal would keep it
 out (the table "a bad release"), so here it is switched off, and Surefoot finds out behind the gate
@@ -201,12 +202,15 @@ BEHIND = """\
 
 - **The whole update takes longer** than the five-line script, because the release is tried on a copy
   before anybody is interrupted. Nobody waits for that; `rehearse = 0` switches it off.
-- **The window is that of a restart and a little more**: the lock is written durably at every step, the
-  database is secured, and a few good answers are waited for before the public gets in. The script
-  lets the public in untested.
+- **Without the overlap the window is that of a restart**, and no shorter: beside it the lock is written
+  durably at every step, the database is secured, and a few good answers are waited for before the
+  public gets in. The script lets the public in untested.
 - **With a migration the scripts' window is shorter**, because they migrate under the running app: old
   code works on a changed schema for a while, and nothing can be put back. Surefoot and the limit stop
   the app first.
+- **With the rehearsal switched off, a rollback's gap is longer**: for three seconds it is waited for the
+  bad release to become healthy, and so are the visitors, who get none of its errors. From the verdict
+  on, Surefoot is as quick as a restart. With the rehearsal there is no gap at all.
 - **A release that starts slowly** is started twice, once in the rehearsal: nobody waits for that one.
 - **A small database** is copied as quickly as it is pinned: the pin costs the same at every size.
 - **Two processes** stand beside the app, as with s6: a shell waits for each process. They share nearly

@@ -19,6 +19,7 @@ from bench import load
 from bench.contenders import CONTENDERS, LIMIT
 from bench.contenders.base import Contender, FailedError
 from bench.contenders.surefoot import Overlap, Surefoot
+from bench.effort import Effort
 from bench.results import Figures
 from bench.seen import Seen, Visitors, now_s
 from bench.source import Source
@@ -44,6 +45,12 @@ class Scenario:
     overlap: int
     """Of Surefoot with an overlap."""
     others: int
+
+    def within(self, effort: Effort) -> Scenario:
+        """As often as that allows."""
+        rate = max(20, self.rate // 10) if effort is Effort.QUICK else self.rate
+        repeats, overlap, others = map(effort.repeats, (self.repeats, self.overlap, self.others))
+        return replace(self, rate=rate, repeats=repeats, overlap=overlap, others=others)
 
     def takes(self, contender: Contender, repeat: int) -> bool:
         """Whether this contender is measured in this repeat."""
@@ -71,22 +78,16 @@ SCENARIOS = (
 def measure(
     folder: Path,
     *,
-    quick: bool,
+    effort: Effort,
     only: Sequence[str] = (),
     scenarios: Sequence[Scenario] = SCENARIOS,
 ) -> list[Row]:
-    """`quick`: each once, at a tenth of the rate. `only`: these contenders, and the limit."""
+    """`only`: these contenders, and the limit. A quick run asks at a tenth of the rate."""
     figures = Figures()
     source = Source(folder / "source")
     with _running(folder, source, only) as contenders:
         for planned in scenarios:
-            scenario = planned
-            if quick:
-                slower = max(20, scenario.rate // 10)
-                scenario = replace(
-                    scenario, rate=slower, repeats=1,
-                    overlap=min(1, scenario.overlap), others=min(1, scenario.others),
-                )  # fmt: skip
+            scenario = planned.within(effort)
             _level(contenders, source)
             for repeat in range(scenario.repeats):
                 taking_part = [each for each in contenders if scenario.takes(each, repeat)]

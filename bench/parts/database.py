@@ -15,9 +15,10 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.effort import Effort
 from bench.results import Figures
 from surefoot.databases import snapshot, sqlite
 
@@ -59,11 +60,18 @@ connection.close()
 """
 
 
-def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
-    """`quick`: small databases."""
+def measure(folder: Path, *, effort: Effort, only: Sequence[str] = ()) -> list[Row]:
+    """A quick run takes small databases."""
     folder.mkdir(parents=True)
     figures = Figures()
-    for size in QUICK if quick else SIZES:
+    for planned in QUICK if effort is Effort.QUICK else SIZES:
+        size = planned
+        if effort is Effort.BRIEF:
+            size = replace(
+                planned,
+                repeats=effort.repeats(planned.repeats),
+                others=effort.repeats(planned.others),
+            )
         place = folder / size.name.replace(" ", "")
         place.mkdir()
         database = place / "app.db"

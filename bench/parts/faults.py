@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from bench.contenders import CONTENDERS, LIMIT
 from bench.contenders.base import FailedError
 from bench.contenders.surefoot import Overlap
+from bench.effort import Effort
 from bench.results import Figures
 from bench.seen import Visitors
 from bench.source import Source
@@ -59,8 +60,9 @@ class Ending:
     lost_rows: int
 
 
-def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
-    """`quick`: one bad release and one kill for each."""
+def measure(folder: Path, *, effort: Effort, only: Sequence[str] = ()) -> list[Row]:
+    """A quick run is one bad release and one kill for each."""
+    quick = effort is Effort.QUICK
     figures, adding = Figures(), threading.Lock()
     base = Source(folder / "source")
     homes = [
@@ -71,7 +73,7 @@ def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]
     ]
 
     def run(home: Home) -> None:
-        for scenario, ending in home.endings(1 if quick else KILLS):
+        for scenario, ending in home.endings(effort.repeats(KILLS)):
             with adding:
                 who = home.kind.name
                 figures.add(who, scenario, "whole_within_60_s", "share", float(ending.whole))

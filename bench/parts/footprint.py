@@ -23,6 +23,7 @@ from tests.tiny import free_port
 from bench.contenders import CONTENDERS, LIMIT
 from bench.contenders.base import MARK, PATIENCE_S, FailedError
 from bench.contenders.surefoot import Overlap
+from bench.effort import Effort
 from bench.results import Figures
 from bench.source import Source
 
@@ -40,8 +41,7 @@ SERVE = "surefoot_serve"
 SLEEP = ("sleep", "86400")
 
 
-def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
-    """`quick`: for a few seconds."""
+def measure(folder: Path, *, effort: Effort, only: Sequence[str] = ()) -> list[Row]:
     folder.mkdir(parents=True)
     figures = Figures()
     with contextlib.ExitStack() as stack:
@@ -51,7 +51,7 @@ def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]
             if not only or name in only
         }
         time.sleep(SETTLE_S)
-        _watch(running, OVER_QUICK_S if quick else OVER_S, figures)
+        _watch(running, OVER_QUICK_S if effort is Effort.QUICK else OVER_S, figures)
     print("  idle", flush=True)
     _measure_disk(folder, figures, only)
     return figures.rows()

@@ -28,6 +28,7 @@ from surefoot.demo import wheels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from bench.effort import Effort
     from bench.results import Row
 
 BASE_PACKAGES = 20
@@ -313,8 +314,7 @@ SCENARIOS = (
 )
 
 
-def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]:
-    """`quick`: each once, with less of everything."""
+def measure(folder: Path, *, effort: Effort, only: Sequence[str] = ()) -> list[Row]:
     folder.mkdir(parents=True)
     figures = Figures()
     packages = Packages(
@@ -323,7 +323,7 @@ def measure(folder: Path, *, quick: bool, only: Sequence[str] = ()) -> list[Row]
     (folder / "repositories").mkdir()
     with Wire(folder / "repositories", packages.folder) as wire:
         for number, planned in enumerate(SCENARIOS):
-            repeats = 1 if quick else planned.repeats
+            repeats = effort.repeats(planned.repeats)
             _measure(
                 folder, wire, packages, planned, f"repository-{number}", repeats, figures, only
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from bench.effort import Effort
 from bench.parts import cutover
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 def test_a_script_refuses_what_the_limit_refuses(tmp_path: Path) -> None:
     code = cutover.SCENARIOS[0]
     assert code.name == "code"
-    rows = cutover.measure(tmp_path / "bench", quick=True, only=["script"], scenarios=[code])
+    rows = cutover.measure(
+        tmp_path / "bench", effort=Effort.QUICK, only=["script"], scenarios=[code]
+    )
     found = {(row.contender, row.metric): row.median for row in rows}
     assert found["restart", "window_ratio"] == 1
     for name in ("script", "restart"):

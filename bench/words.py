@@ -33,8 +33,8 @@ What a user would otherwise do, measured beside Surefoot, on the same app. This 
 an hour on two cores, the other parts in some minutes each.
 
 ```sh
-make bench                                      # everything, in half an hour
-make bench BENCH_OPTIONS=--brief                # about half as often, in a quarter of an hour
+make bench                                      # everything, in some 35 minutes
+make bench BENCH_OPTIONS=--brief                # about half as often
 make bench BENCH=cutover                        # or staging, faults, database, footprint
 make bench BENCH=cutover BENCH_OPTIONS=--quick  # each once, to try it; nothing is written
 ```
@@ -212,7 +212,6 @@ BEHIND = """\
   bad release to become healthy, and so are the visitors, who get none of its errors. From the verdict
   on, Surefoot is as quick as a restart. With the rehearsal there is no gap at all.
 - **A release that starts slowly** is started twice, once in the rehearsal: nobody waits for that one.
-- **A small database** is copied as quickly as it is pinned: the pin costs the same at every size.
 - **Two processes** stand beside the app, as with s6: a shell waits for each process. They share nearly
   all of their memory and never wake up by themselves. The dashboard, which nobody needs, wakes up ten
   times a second: that is uvicorn's own clock.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.crash import states
-from tests.crash.injection import Call, Dies, Instant, Plans, thinned
+from tests.crash.injection import MOST_OF_THE_SAME, Call, Dies, Instant, Plans, thinned
 from tests.crash.place import why_not
 
 if TYPE_CHECKING:
@@ -122,5 +122,5 @@ def test_outside_of_a_namespace_nothing_but_the_program_is_ended(traced: Traced)
 def test_of_many_pages_an_even_choice_is_struck() -> None:
     pages = [Call("engine.1", n, "", f"pwrite64 copy #{n}") for n in range(9000)]
     chosen = thinned(pages)
-    assert len(chosen) == 40
+    assert len(chosen) == MOST_OF_THE_SAME
     assert (chosen[0], chosen[-1]) == (pages[0], pages[-1])

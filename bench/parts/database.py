@@ -65,13 +65,11 @@ def measure(folder: Path, *, effort: Effort, only: Sequence[str] = ()) -> list[R
     folder.mkdir(parents=True)
     figures = Figures()
     for planned in QUICK if effort is Effort.QUICK else SIZES:
-        size = planned
-        if effort is Effort.BRIEF:
-            size = replace(
-                planned,
-                repeats=effort.repeats(planned.repeats),
-                others=effort.repeats(planned.others),
-            )
+        size = replace(
+            planned,
+            repeats=effort.repeats(planned.repeats),
+            others=effort.repeats(planned.others),
+        )
         place = folder / size.name.replace(" ", "")
         place.mkdir()
         database = place / "app.db"

@@ -294,7 +294,6 @@ class LocalHost:
             private_place.hand_over(self.home, self.serving.gate.sockets)
         except SurefootError as error:
             self.tell(update, "not_taken", f"{error} It is started again.")
-            self.serving.is_stopped = False
             self.serving.stop()
             self.serving.open()
 

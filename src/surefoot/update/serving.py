@@ -43,7 +43,7 @@ class Serving:
     gate: Gate = field(init=False)
     has_seen_all: bool = field(init=False, default=False)
     """It was this engine that closed the gate, so it knows whom the gate has answered."""
-    is_stopped: bool = field(init=False, default=False)
+    _is_stopped: bool = field(init=False, default=False)
     """The supervisor has said so, and has not been told to start anything since."""
     _page: OwnPage | None = field(init=False)
     _is_starting: bool = field(init=False, default=False)
@@ -60,19 +60,19 @@ class Serving:
     def stop(self) -> None:
         """Closes the gate and ends every process of the app, unless that was done."""
         self.gate.close()
-        if not self.is_stopped:
+        if not self._is_stopped:
             self.processes.stop(self.config.app.stop_grace_s + PIPE_TIMEOUT_S)
-            self.is_stopped = True
+            self._is_stopped = True
             self.gate.close()  # it mends what the app has done to the sockets at its end
 
     def attempt(self, *, in_private: bool) -> None:
         """Starts what is current, to be judged; the gate goes on answering until it does."""
-        self.is_stopped, self._is_starting = False, True
+        self._is_stopped, self._is_starting = False, True
         self.processes.attempt(PIPE_TIMEOUT_S, in_private=in_private)
 
     def run(self) -> None:
         """Starts what is current, for good."""
-        self.is_stopped = False
+        self._is_stopped = False
         self.processes.run(PIPE_TIMEOUT_S)
 
     def note_answer(self) -> None:

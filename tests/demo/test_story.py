@@ -20,6 +20,7 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.slow  # CI plays it by its command
 @pytest.mark.timeout(400)
 def test_the_short_story_goes_as_it_must(tmp_path: Path) -> None:
     told = subprocess.run(

@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.system.conftest import PATIENCE_S, wait_until
+import pytest
+from tests.system.conftest import PATIENCE_S, stopped_at_last, wait_until
+from tests.system.notes import Notes
 
 from surefoot.demo.client import Client, Kind
 from surefoot.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tests.system.notes import Notes
+    from collections.abc import Iterator
+
+    from surefoot.demo.sample import History
 
 
 def test_updates_go_live_and_nothing_is_lost(server: Notes) -> None:
@@ -37,42 +41,55 @@ def test_by_hand_code_goes_back_where_the_schema_is_the_same(notes: Notes) -> No
     assert notes.version() == "1.2"
 
 
+@pytest.fixture(scope="module")
+def oldest(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
+    """Release v1.0, serving; for tests that end with v1.0 serving."""
+    server = Notes(tmp_path_factory.mktemp("oldest"), history)
+    with stopped_at_last(server):
+        server.start()
+        server.wait_for("1.0", PATIENCE_S)
+        yield server
+
+
+@pytest.fixture
+def before(oldest: Notes) -> Iterator[Client]:
+    """Has written some notes to v1.0, and none since it was updated to v1.2."""
+    with Client(oldest.url) as client:
+        wait_until(lambda: len(client.acknowledged) > 5, "some notes are there")
+    assert oldest.update("v1.2").outcome is ExitCode.OK
+    yield client
+    assert oldest.version() == "1.0"
+
+
 def test_code_and_schema_go_back_by_the_apps_own_downgrade_and_the_data_stays(
-    server: Notes,
+    oldest: Notes, before: Client
 ) -> None:
-    server.start()
-    server.wait_for("1.0", PATIENCE_S)
-    assert server.update("v1.2").outcome is ExitCode.OK
-    with Client(server.url) as client:
+    with Client(oldest.url) as client:
         wait_until(lambda: len(client.acknowledged) > 5, "notes are written after the migration")
-        back = server.command("rollback", "--wait")
+        back = oldest.command("rollback", "--wait")
         assert back.returncode == ExitCode.OK, back
-        assert server.version() == "1.0"
+        assert oldest.version() == "1.0"
         client.stop()
         assert client.lost() == []
-    assert "migration_rehearsed" in server.events()
+    assert before.lost() == []
+    assert "migration_rehearsed" in oldest.events()
 
 
-def test_a_backup_comes_back_together_with_its_release(server: Notes) -> None:
-    server.start()
-    server.wait_for("1.0", PATIENCE_S)
-    with Client(server.url) as before:
-        wait_until(lambda: len(before.acknowledged) > 5, "some notes are there")
-    assert server.update("v1.2").outcome is ExitCode.OK
-    backups = json.loads(server.command("backups", "--json").stdout)
+def test_a_backup_comes_back_together_with_its_release(oldest: Notes, before: Client) -> None:
+    backups = json.loads(oldest.command("backups", "--json").stdout)
     name = backups[0]["name"]
-    refused = server.command("restore", name, "--wait")
+    refused = oldest.command("restore", name, "--wait")
     assert refused.returncode == ExitCode.REFUSED
     assert "--with-release" in refused.stdout
-    assert server.version() == "1.2"
-    restored = server.command("restore", name, "--with-release", "--wait")
+    assert oldest.version() == "1.2"
+    restored = oldest.command("restore", name, "--with-release", "--wait")
     assert restored.returncode == ExitCode.OK, restored
-    assert server.version() == "1.0"
+    assert oldest.version() == "1.0"
     assert before.lost() == []
-    now = json.loads(server.command("backups", "--json").stdout)
+    now = json.loads(oldest.command("backups", "--json").stdout)
     assert len(now) > len(backups)
-    (replaced,) = [b for b in now if b["kind"] == "replaced"]
-    assert replaced["release"] == server._history.commits["v1.2"][:12]
+    newest_replaced = next(b for b in now if b["kind"] == "replaced")
+    assert newest_replaced["release"] == oldest._history.commits["v1.2"][:12]
 
 
 def test_two_requests_at_once_are_one_update_and_one_clear_refusal(notes: Notes) -> None:

@@ -23,13 +23,12 @@ MOMENTS = {
     "switch": "migrated",
     "probation": "started",
 }
-QUICK = {"installation", "migration"}
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        pytest.param(event, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(event, id=name, marks=[] if name == "migration" else pytest.mark.slow)
         for name, event in MOMENTS.items()
     ],
 )

@@ -58,23 +58,29 @@ def stopped_at_last(server: Notes) -> Iterator[None]:
         )
 
 
+@contextlib.contextmanager
+def serving(
+    history: History, folder: Path, first: str, *, rehearsed: bool = True
+) -> Iterator[Notes]:
+    """A home in which this release is the first one, and serves."""
+    server = Notes(folder, history, first=first, rehearsed=rehearsed)
+    with stopped_at_last(server):
+        server.start()
+        server.wait_for(first.removeprefix("v"), PATIENCE_S)
+        yield server
+
+
 @pytest.fixture(scope="module")
 def notes(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
     """Release v1.2, serving; for tests that end with v1.2 serving."""
-    server = Notes(tmp_path_factory.mktemp("notes"), history, first="v1.2")
-    with stopped_at_last(server):
-        server.start()
-        server.wait_for("1.2", PATIENCE_S)
+    with serving(history, tmp_path_factory.mktemp("notes"), "v1.2") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def unrehearsed(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
     """The same, where all that is wrong with a release is found out in the cutover."""
-    server = Notes(tmp_path_factory.mktemp("notes"), history, first="v1.2", rehearsed=False)
-    with stopped_at_last(server):
-        server.start()
-        server.wait_for("1.2", PATIENCE_S)
+    with serving(history, tmp_path_factory.mktemp("notes"), "v1.2", rehearsed=False) as server:
         yield server
 
 

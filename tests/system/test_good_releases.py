@@ -4,14 +4,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.system.conftest import PATIENCE_S, stopped_at_last, wait_until
-from tests.system.notes import Notes
+from tests.system.conftest import PATIENCE_S, serving, wait_until
 
 from surefoot.demo.client import Client, Kind
 from surefoot.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.system.notes import Notes
 
     from surefoot.demo.sample import History
 
@@ -44,10 +45,7 @@ def test_by_hand_code_goes_back_where_the_schema_is_the_same(notes: Notes) -> No
 @pytest.fixture(scope="module")
 def oldest(history: History, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notes]:
     """Release v1.0, serving; for tests that end with v1.0 serving."""
-    server = Notes(tmp_path_factory.mktemp("oldest"), history)
-    with stopped_at_last(server):
-        server.start()
-        server.wait_for("1.0", PATIENCE_S)
+    with serving(history, tmp_path_factory.mktemp("oldest"), "v1.0") as server:
         yield server
 
 

@@ -104,14 +104,16 @@ def seen(tiny: Tiny) -> Seen:
     )
 
 
-def assert_bounded(now: Seen, first: Seen) -> None:
+def assert_bounded(now: Seen, first: Seen, fault: str) -> None:
     assert now.descriptors <= first.descriptors + 1
     assert now.run <= first.run | {"progress", "supervisor.lock", "control", "events"}, now
     assert now.releases <= 5  # three, the one before, and one that was just made
     assert now.environments <= 2
     # Five made before updates, five replaced, and the newest of each release that is kept.
     assert now.backups <= 2 * 5 + 3, now
-    assert not {n for n in now.strays if "damaged" in n or n.endswith((".gone", ".new"))}, now
+    assert not {n for n in now.strays if "damaged" in n}, now
+    if fault == "none":  # what a struck one had not removed yet goes with the next
+        assert not {n for n in now.strays if n.endswith((".gone", ".new"))}, now
 
 
 def wait_for_no_strangers(tiny: Tiny) -> None:
@@ -154,10 +156,10 @@ def test_updates_in_a_row_leave_nothing_behind(tiny: Tiny) -> None:
     so_far = msgspec.json.decode(file.read_bytes(), type=Progress) if file.exists() else Progress()
     sys.stdout.write(f"SUREFOOT_SEED={SEED}, {ROUNDS} updates after {so_far.number}\n")
     for _ in range(ROUNDS):
-        one_update(tiny, so_far, random.Random(f"{SEED} {so_far.number}"))
+        fault = one_update(tiny, so_far, random.Random(f"{SEED} {so_far.number}"))
         wait_for_no_strangers(tiny)
         so_far.first = so_far.first or seen(tiny)
-        assert_bounded(seen(tiny), so_far.first)
+        assert_bounded(seen(tiny), so_far.first, fault)
         so_far.number += 1
         file.write_bytes(msgspec.json.encode(so_far))
     assert_history_is_whole(tiny)
@@ -166,8 +168,8 @@ def test_updates_in_a_row_leave_nothing_behind(tiny: Tiny) -> None:
     sys.stdout.write(f"At first {so_far.first}\nat last  {seen(tiny)}\n")
 
 
-def one_update(tiny: Tiny, so_far: Progress, chance: random.Random) -> None:
-    """Asks for a release of some kind, strikes, and sees what became of it."""
+def one_update(tiny: Tiny, so_far: Progress, chance: random.Random) -> str:
+    """Asks for a release of some kind, strikes, and sees what became of it. Returns the fault."""
     kind, fault = chance.choice(KINDS), chance.choice(FAULTS)
     tag, before = f"r{so_far.number}-{kind}", so_far.serves
     schema = so_far.schemas[before] + (kind in {"migrates", "fails"})
@@ -194,6 +196,7 @@ def one_update(tiny: Tiny, so_far: Progress, chance: random.Random) -> None:
         assert serves == tag, said
     name = f"{kind}, {fault} killed: {'new' if serves == tag else 'old'}"
     so_far.done[name] = so_far.done.get(name, 0) + 1
+    return fault
 
 
 def assert_history_is_whole(tiny: Tiny) -> None:

@@ -67,6 +67,7 @@ def serving(
     with stopped_at_last(server):
         server.start()
         server.wait_for(first.removeprefix("v"), PATIENCE_S)
+        server.shorten_deadline()
         yield server
 
 

@@ -80,11 +80,12 @@ class Shop(Notes):
         text = server._CONFIGURATION.format(
             port=self._port,
             remote=self._history.remote,
+            deadline=60,
             more=server._REHEARSED if rehearsed else server._NOT_REHEARSED,
         )
         for old, new in (
             ("sqlite:///data/notes.db", self.there.url("notes", driver="+psycopg")),
-            ("deadline = 6\ntimeout = 1\n", "deadline = 60\ntimeout = 10\n"),
+            ("timeout = 1\n", "timeout = 10\n"),
         ):
             assert old in text
             text = text.replace(old, new)

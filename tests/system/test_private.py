@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 def notes(history: History, tmp_path: Path) -> Iterator[Notes]:
     """v1.2 serves. What is wrong with a release is found out behind the gate, and not before."""
     server = Notes(tmp_path, history, first="v1.2", rehearsed=False)
-    server.set("SUREFOOT_HEALTH_DEADLINE", "60")
     server.set("SUREFOOT_HEALTH_TIMEOUT", "10")
     server.set("SUREFOOT_GATE_HOLD", "60")
     with stopped_at_last(server):
@@ -88,7 +87,6 @@ def test_every_kind_of_address_outlives_the_release(
         addresses[address] = HttpProbe(f"http://{address}{place}", timeout_s=30)
     server.set("SUREFOOT_APP_LISTEN", ",".join(addresses))
     server.set("SUREFOOT_APP_OVERLAP", overlap)
-    server.set("SUREFOOT_HEALTH_DEADLINE", "60")
     server.set("SUREFOOT_HEALTH_TIMEOUT", "10")
     server.set("SUREFOOT_GATE_HOLD", "60")
     answers: Counter[tuple[str, str]] = Counter()

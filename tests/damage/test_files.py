@@ -53,7 +53,7 @@ CONFIGURED = {"configuration", ".env", "current"}
 SELDOM = {"delivered", "delivered's lock", "postponed", "supervisor's lock", "control", "snapshots"}
 """Of which nothing more is read than that they are there, or how far somebody is."""
 NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SELDOM else n for n in FILES]
-QUICK = {"history", "ledger", "release", "backup", "request"}
+QUICK = {"history", "ledger", "request"}
 """Of the others an update comes to its end in `make test`."""
 READERS = (
     ("status",),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROUNDS = 6
+ROUNDS = 4
 
 
 @pytest.mark.timeout(600)

@@ -24,13 +24,19 @@ def test_updates_go_live_and_nothing_is_lost(server: Notes) -> None:
         for tag in ("v1.1", "v1.2", "v1.3"):
             assert server.update(tag).outcome is ExitCode.OK
             assert server.version() == tag.removeprefix("v")
-        code_only = json.loads(server.command("history", "--json").stdout)
+        events = json.loads(server.command("history", "--json").stdout)
         client.stop()
         assert client.lost() == []
         failed = client.summary().failed
         assert set(failed) <= {Kind.MAINTENANCE}, failed
-    built = [event["text"] for event in code_only if event["event"] == "built"]
+    built = [event["text"] for event in events if event["event"] == "built"]
     assert "nothing was installed" in built[-1]
+    [of_the_migration] = {e["update"] for e in events if e["event"] == "migration_rehearsed"}
+    by_name = {e["event"]: e for e in events if e["update"] == of_the_migration}
+    names = list(by_name)
+    assert names.index("migration_rehearsed") < names.index("rehearsed") < names.index("staged")
+    # Unrehearsed, it would be judged for ten seconds after a migration.
+    assert by_name["committed"]["facts"]["durations"]["judge"] < 10
     assert server.update("v1.3").outcome is ExitCode.OK
     assert "in use already" in server.update("v1.3").reason
 
@@ -90,6 +96,18 @@ def test_a_backup_comes_back_together_with_its_release(oldest: Notes, before: Cl
     assert newest_replaced["release"] == oldest._history.commits["v1.2"][:12]
 
 
+def test_the_app_can_ask_for_the_update_itself(oldest: Notes) -> None:
+    oldest.follow("v1.1")
+    with Client(oldest.url) as client:
+        assert oldest.post("/api/admin/update", {"X-Admin-Token": "secret"}) == 202
+        wait_until(lambda: oldest.version() == "1.1", "v1.1 serves")
+        wait_until(lambda: not oldest.lock.exists(), "the update has ended")
+        client.stop()
+        assert client.lost() == []
+    assert oldest.command("rollback", "--wait").returncode == ExitCode.OK
+    assert oldest.version() == "1.0"
+
+
 def test_two_requests_at_once_are_one_update_and_one_clear_refusal(notes: Notes) -> None:
     both = [notes.begin("update", "--to", tag, "--wait") for tag in ("v1.3", "bad-health")]
     ended = [(process.wait(PATIENCE_S), *process.communicate()) for process in both]
@@ -107,15 +125,3 @@ def test_an_app_that_does_not_stop_is_killed_and_the_update_goes_on(notes: Notes
     assert notes.update("bad-stop").outcome is ExitCode.OK
     assert notes.command("rollback", "--wait").returncode == ExitCode.OK
     assert notes.version() == "1.2"
-
-
-def test_the_app_can_ask_for_the_update_itself(server: Notes) -> None:
-    server.start()
-    server.wait_for("1.0", PATIENCE_S)
-    server.follow("v1.1")
-    with Client(server.url) as client:
-        assert server.post("/api/admin/update", {"X-Admin-Token": "secret"}) == 202
-        wait_until(lambda: server.version() == "1.1", "v1.1 serves")
-        wait_until(lambda: not server.lock.exists(), "the update has ended")
-        client.stop()
-        assert client.lost() == []

@@ -16,7 +16,7 @@ demo: setup  ## watch a real app being updated while it serves, and saved from b
 	@$(BIN)/surefoot demo
 
 test: setup  ## every test; TESTS='-m "not slow"' leaves out what takes minutes
-	@$(BIN)/pytest -n 3 --dist worksteal $(TESTS)
+	@$(BIN)/pytest -n 2 --dist worksteal $(TESTS)
 
 simulate: setup  ## every crash and failure at every point, up to three in one update
 	@$(BIN)/python -m tests.simulation

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["history"]
 
 PATIENCE_S = 60
-GONE_WITHIN_S = 60
+GONE_WITHIN_S = 5
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def assert_bounded(now: Seen, first: Seen, fault: str) -> None:
     assert now.environments <= 2
     # Five made before updates, five replaced, and the newest of each release that is kept.
     assert now.backups <= 2 * 5 + 3, now
-    assert not {n for n in now.strays if "damaged" in n}, now
-    if fault == "none":  # what a struck one had not removed yet goes with the next
-        assert not {n for n in now.strays if n.endswith((".gone", ".new"))}, now
+    assert not {n for n in now.strays if "damaged" in n or n.endswith(".new")}, now
+    # What a struck one had begun to remove goes with the next that is not.
+    assert len({n for n in now.strays if n.endswith(".gone")}) <= (fault != "none"), now
 
 
 def wait_for_no_strangers(tiny: Tiny) -> None:
